@@ -1,0 +1,38 @@
+# The two commands: `make up` runs the service on this machine, `make test` tests it. Both set up what they need.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+PIP := $(VENV)/bin/python -m pip
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help up test check format clean
+
+help: ## What there is
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
+
+up: $(INSTALLED) ## Start Triton and the API with the demo models (PORT, TRITONE_HOME)
+	@exec $(VENV)/bin/tritone up
+
+test: $(INSTALLED) ## Run all tests
+	$(VENV)/bin/pytest
+
+check: $(INSTALLED) ## Lint, types, layers
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy api export_scripts tests bench
+	for kind in model_repository/*/1; do (cd $$kind && $(abspath $(VENV))/bin/mypy --config-file $(abspath pyproject.toml) *.py) || exit 1; done
+	$(VENV)/bin/lint-imports
+
+format: $(INSTALLED) ## Format the code
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+clean: ## Remove the environment and what the service wrote
+	rm -rf $(VENV) .tritone
+
+# torch comes first and pinned: asked for by another package, pip would take the build with several GB of CUDA.
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,local,dev]'
+	touch $@

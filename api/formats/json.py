@@ -1,0 +1,133 @@
+"""The public JSON bodies: `json` as the API promises it, `verbose_json` with everything that is known."""
+
+from __future__ import annotations
+
+import msgspec
+
+from api.speech import Segment, Transcript, Word
+
+
+class WordBody(msgspec.Struct):
+    word: str
+    start: float
+    end: float
+
+
+class VerboseWordBody(WordBody):
+    probability: float
+
+
+class SegmentBody(msgspec.Struct):
+    start: float
+    end: float
+    text: str
+    speaker: str | None
+    confidence: float
+    words: list[WordBody]
+
+
+class VerboseSegmentBody(msgspec.Struct):
+    id: int
+    start: float
+    end: float
+    text: str
+    speaker: str | None
+    confidence: float
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    words: list[VerboseWordBody]
+
+
+class TranscriptBody(msgspec.Struct, omit_defaults=True):
+    """`warnings` is there only when there are any."""
+
+    text: str
+    language: str | None
+    duration: float
+    segments: list[SegmentBody]
+    speakers: list[str]
+    warnings: tuple[str, ...] = ()
+
+
+class VerboseTranscriptBody(msgspec.Struct):
+    task: str
+    text: str
+    language: str | None
+    language_probability: float
+    duration: float
+    model: str
+    segments: list[VerboseSegmentBody]
+    words: list[VerboseWordBody]
+    speakers: list[str]
+    warnings: tuple[str, ...]
+
+
+def write(transcript: Transcript) -> bytes:
+    return msgspec.json.encode(
+        TranscriptBody(
+            text=transcript.text,
+            language=transcript.language,
+            duration=_seconds(transcript.duration),
+            segments=[_segment(segment) for segment in transcript.segments],
+            speakers=list(transcript.speakers),
+            warnings=transcript.warnings,
+        )
+    )
+
+
+def write_verbose(transcript: Transcript) -> bytes:
+    segments = [_verbose_segment(number, segment) for number, segment in enumerate(transcript.segments)]
+    return msgspec.json.encode(
+        VerboseTranscriptBody(
+            task=transcript.task,
+            text=transcript.text,
+            language=transcript.language,
+            language_probability=transcript.language_probability,
+            duration=_seconds(transcript.duration),
+            model=transcript.model,
+            segments=segments,
+            words=[word for segment in segments for word in segment.words],
+            speakers=list(transcript.speakers),
+            warnings=transcript.warnings,
+        )
+    )
+
+
+def _segment(segment: Segment) -> SegmentBody:
+    return SegmentBody(
+        start=_seconds(segment.start),
+        end=_seconds(segment.end),
+        text=segment.text,
+        speaker=segment.speaker,
+        confidence=round(segment.confidence, 3),
+        words=[WordBody(word.text.strip(), _seconds(word.start), _seconds(word.end)) for word in segment.words],
+    )
+
+
+def _verbose_segment(number: int, segment: Segment) -> VerboseSegmentBody:
+    return VerboseSegmentBody(
+        id=number,
+        start=_seconds(segment.start),
+        end=_seconds(segment.end),
+        text=segment.text,
+        speaker=segment.speaker,
+        confidence=round(segment.confidence, 3),
+        avg_logprob=segment.avg_logprob,
+        no_speech_prob=segment.no_speech_prob,
+        compression_ratio=segment.compression_ratio,
+        words=[_verbose_word(word) for word in segment.words],
+    )
+
+
+def _verbose_word(word: Word) -> VerboseWordBody:
+    return VerboseWordBody(
+        word=word.text.strip(),
+        start=_seconds(word.start),
+        end=_seconds(word.end),
+        probability=round(word.probability, 3),
+    )
+
+
+def _seconds(time: float) -> float:
+    return round(time, 2)

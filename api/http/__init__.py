@@ -1,0 +1,1 @@
+"""The native routes: thin controllers, their schemas, and one table from errors to statuses."""

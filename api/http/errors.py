@@ -1,0 +1,51 @@
+"""The one table from errors to statuses, and the body that every error has: {"error": "…"}."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+from api import errors
+
+log = logging.getLogger(__name__)
+
+# Nobody reads it; it stands for the client that left, in logs and metrics (nginx's convention).
+CLIENT_CLOSED_REQUEST = 499
+
+STATUSES: Final[dict[type[errors.TritoneError], int]] = {
+    errors.InvalidRequest: 400,
+    errors.TooLarge: 413,
+    errors.ClientGone: CLIENT_CLOSED_REQUEST,
+    errors.Unavailable: 503,
+    errors.InferenceFailed: 500,
+    errors.TritoneError: 500,
+}
+
+
+def status_of(error: errors.TritoneError) -> int:
+    """The status of the nearest ancestor in the table."""
+    return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
+
+
+def tritone_error(_: Request[Any, Any, Any], error: errors.TritoneError) -> Response[dict[str, str]]:
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else {}
+    if isinstance(error, errors.InferenceFailed):
+        log.error("%s", error)
+    return Response({"error": str(error)}, status_code=status_of(error), headers=headers)
+
+
+def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
+    """What the framework itself refuses: no such route, no such method."""
+    message = {
+        404: f"There is no {request.url.path}; the routes are listed at /schema.",
+        405: f"{request.method} is not a method of {request.url.path}.",
+    }.get(error.status_code, error.detail)
+    return Response({"error": message}, status_code=error.status_code, headers=error.headers)
+
+
+def unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return Response({"error": "Something went wrong on our side. It has been logged."}, status_code=500)

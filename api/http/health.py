@@ -1,0 +1,87 @@
+"""GET /health"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import msgspec
+import pynvml
+from litestar import Controller, Response, get
+
+from api.errors import InferenceUnavailable
+from api.inference.base import Deployment, Inference
+from api.inference.contracts import VOICE_ACTIVITY
+
+
+class HealthBody(msgspec.Struct, omit_defaults=True):
+    """`models` maps every deployed model to whether it is ready; `error` says why the status is not ok."""
+
+    status: str
+    gpu_available: bool
+    gpu_name: str | None
+    gpu_memory_mb: int
+    models: dict[str, bool]
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Gpu:
+    name: str | None = None
+    memory_mb: int = 0
+
+
+class HealthController(Controller):
+    tags = ["health"]
+
+    @get("/health", summary="Whether the service can transcribe now; 503 when it cannot")
+    async def health(self, inference: Inference) -> Response[HealthBody]:
+        try:
+            deployments = await inference.registry.deployments()
+            error = _missing(deployments)
+        except InferenceUnavailable as away:
+            deployments, error = [], str(away)
+        gpu = find_gpu()
+        body = HealthBody(
+            status="degraded" if error else "ok",
+            gpu_available=gpu.name is not None,
+            gpu_name=gpu.name,
+            gpu_memory_mb=gpu.memory_mb,
+            models={deployment.name: deployment.ready for deployment in deployments},
+            error=error,
+        )
+        if not error:
+            return Response(body)
+        return Response(body, status_code=503, headers={"Retry-After": "10"})
+
+
+def _missing(deployments: list[Deployment]) -> str:
+    """What keeps the service from transcribing, in a sentence; empty when nothing does."""
+    ready = {deployment.card.kind for deployment in deployments if deployment.ready}
+    for kind, what in (("whisper", "speech"), (VOICE_ACTIVITY, "voice activity")):
+        if kind not in ready:
+            return f"No {what} model is ready."
+    return ""
+
+
+def find_gpu() -> Gpu:
+    """The first GPU that NVML sees from here; none where there is no NVIDIA driver."""
+    with _nvml() as available:
+        if not available or pynvml.nvmlDeviceGetCount() == 0:
+            return Gpu()
+        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        return Gpu(str(pynvml.nvmlDeviceGetName(device)), pynvml.nvmlDeviceGetMemoryInfo(device).total // 1024**2)
+
+
+@contextmanager
+def _nvml() -> Iterator[bool]:
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        pynvml.nvmlShutdown()

@@ -1,0 +1,50 @@
+"""GET /v1/models, GET /v1/languages"""
+
+from __future__ import annotations
+
+import msgspec
+from litestar import Controller, get
+
+from api.recognition.catalog import ModelCatalog
+from api.recognition.languages import LANGUAGES
+
+
+class ModelBody(msgspec.Struct):
+    """`languages` counts them; `served_by` is the deployed model that answers under this id."""
+
+    id: str
+    name: str
+    languages: int
+    speed: str
+    served_by: str
+
+
+class ModelsBody(msgspec.Struct):
+    models: list[ModelBody]
+
+
+class LanguageBody(msgspec.Struct):
+    code: str
+    name: str
+
+
+class LanguagesBody(msgspec.Struct):
+    languages: list[LanguageBody]
+
+
+class ModelsController(Controller):
+    path = "/v1"
+    tags = ["models"]
+
+    @get("/models", summary="The models that can transcribe now")
+    async def models(self, catalog: ModelCatalog) -> ModelsBody:
+        return ModelsBody(
+            [
+                ModelBody(model.id, model.card.name, len(model.card.languages), model.card.speed, model.served_by)
+                for model in await catalog.speech_models()
+            ]
+        )
+
+    @get("/languages", sync_to_thread=False, summary="The languages Whisper knows")
+    def languages(self) -> LanguagesBody:
+        return LanguagesBody([LanguageBody(code, name) for code, name in LANGUAGES.items()])

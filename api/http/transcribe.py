@@ -1,0 +1,133 @@
+"""POST /v1/transcribe"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from litestar import Controller, Request, Response, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Operation, RequestBody
+from msgspec import Meta
+
+from api.errors import ClientGone, InvalidRequest
+from api.formats import FORMATS
+from api.formats.json import TranscriptBody
+from api.http.openapi import ErrorBody, form_body
+from api.http.upload import UploadLimits, receive_form
+from api.recognition.catalog import ModelCatalog
+from api.recognition.media import FORMATS as MEDIA_FORMATS
+from api.recognition.pipeline import Transcriber, TranscriptionOptions
+
+T = TypeVar("T")
+
+MAX_SPEAKERS = 64
+# The vendor's own Python client reads every body as JSON, whatever format it asked for.
+JSON_ONLY_CLIENT = "stt-ai-python/"
+
+
+class TranscribeForm(msgspec.Struct, frozen=True):
+    """The text fields beside `file`. Each description tells what a valid value is: it is also the error's second half."""
+
+    model: Annotated[str, Meta(description="the id of a model that /v1/models lists", max_length=100)] = (
+        "large-v3-turbo"
+    )
+    language: Annotated[str, Meta(description="an ISO 639-1 code such as en, or auto", max_length=20)] = "auto"
+    diarize: Annotated[bool, Meta(description="true or false")] = True
+    speakers: Annotated[
+        int, Meta(description=f"a whole number from 0 (automatic) to {MAX_SPEAKERS}", ge=0, le=MAX_SPEAKERS)
+    ] = 0
+    response_format: Annotated[
+        Literal["json", "verbose_json", "txt", "text", "srt", "vtt"],
+        Meta(description=f"one of {', '.join(FORMATS)}"),
+    ] = "json"
+
+    @classmethod
+    def parse(cls, fields: dict[str, str]) -> TranscribeForm:
+        """Raises InvalidRequest naming the field, what came and what should. Fields that are not ours are left alone."""
+        for field in msgspec.structs.fields(cls):
+            if field.name not in fields:
+                continue
+            value = fields[field.name].strip()
+            try:
+                msgspec.convert(value, field.type, strict=False)
+            except msgspec.ValidationError:
+                raise InvalidRequest(
+                    f"{field.name} must be {_expected(field.type)}, not {value[:50]!r}."
+                ) from None
+        given = {name: value.strip() for name, value in fields.items()}
+        return msgspec.convert(given, cls, strict=False)
+
+
+def _expected(annotation: Any) -> str:
+    return next(meta.description for meta in annotation.__metadata__ if isinstance(meta, Meta) and meta.description)
+
+
+class TranscribeOperation(Operation):
+    """The form is read by hand, so its schema is given by hand, too."""
+
+    def __post_init__(self) -> None:
+        self.request_body = RequestBody(
+            content=form_body(TranscribeForm, file=f"the recording: {MEDIA_FORMATS}"), required=True
+        )
+
+
+class TranscribeController(Controller):
+    path = "/v1"
+    tags = ["transcription"]
+
+    @post(
+        "/transcribe",
+        status_code=200,
+        request_max_body_size=None,  # bounded by receive_form
+        operation_class=TranscribeOperation,
+        summary="Transcribe a recording",
+        description="Words with their times, from audio or video of any length.",
+        responses={
+            200: ResponseSpec(TranscriptBody, generate_examples=False, description="The transcript"),
+            400: ResponseSpec(ErrorBody, generate_examples=False, description="The form or the file is not right"),
+            413: ResponseSpec(ErrorBody, generate_examples=False, description="The file is too large"),
+            503: ResponseSpec(ErrorBody, generate_examples=False, description="Try again after `Retry-After` seconds"),
+        },
+    )
+    async def transcribe(
+        self,
+        request: Request[Any, Any, Any],
+        transcriber: Transcriber,
+        catalog: ModelCatalog,
+        upload_limits: UploadLimits,
+    ) -> Response[bytes]:
+        async with receive_form(request, upload_limits) as form:
+            fields = TranscribeForm.parse(form.fields)
+            format_ = FORMATS[fields.response_format]
+            model = await catalog.find(fields.model)
+            language = None if fields.language.lower() == "auto" else fields.language.lower()
+            model.require_language(language)
+            options = TranscriptionOptions(model, language, word_timestamps=format_.needs_words)
+            transcript = await _while_connected(request, transcriber.transcribe(form.file.fileno(), options))
+        body, media_type = format_.write(transcript), format_.media_type
+        if not format_.is_json and request.headers.get("user-agent", "").startswith(JSON_ONLY_CLIENT):
+            body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"
+        return Response(body, media_type=media_type, headers={"X-Model": transcript.model})
+
+
+async def _while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
+    """The work's result; when the client leaves first, the work is cancelled and ClientGone raised."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone("The client left before its transcript was ready.")
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _disconnected(request: Request[Any, Any, Any]) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,190 @@
+"""multipart/form-data with one file in it, of any size, in little memory and within bounds.
+
+Litestar's own parser keeps text fields of any size in memory and every file part there is. Here the file goes to disk
+as it comes, into a temporary file without a name (nothing is left behind even if the process is killed), a field is a few
+kilobytes, and what is wrong with a form is said as soon as the client has finished sending it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from litestar import Request
+from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
+
+from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError, Unavailable
+
+FILE_FIELD = "file"
+MAX_FIELDS = 64
+MAX_FIELD_BYTES = 16 * 1024
+FORM_OVERHEAD_BYTES = 2 * 1024 * 1024  # what fields, headers and boundaries may add to the file
+WRITE_BYTES = 1024 * 1024
+HOW_TO = "send the recording as multipart/form-data in the field `file`, as curl -F file=@meeting.mp3 does."
+
+
+@dataclass(frozen=True)
+class Form:
+    """The text fields and the uploaded file, open for reading."""
+
+    fields: dict[str, str]
+    file: IO[bytes]
+    size: int
+
+
+@dataclass(frozen=True)
+class UploadLimits:
+    file_bytes: int
+    idle_timeout_s: float
+    spool_dir: str | None = None
+
+
+@asynccontextmanager
+async def receive_form(request: Request[Any, Any, Any], limits: UploadLimits) -> AsyncIterator[Form]:
+    """Raises InvalidRequest, TooLarge, Unavailable (no room to store it) or ClientGone."""
+    boundary = _boundary(request)
+    if (request.content_length or 0) > limits.file_bytes + FORM_OVERHEAD_BYTES and "expect" in request.headers:
+        raise _too_large(limits)  # the client waits for our word before it sends anything
+    with tempfile.TemporaryFile(dir=limits.spool_dir) as file:
+        reader = _FormReader(file, limits)
+        failure: TritoneError | None = None
+        received = 0
+        try:
+            with PushMultipartParser(boundary, max_segment_count=MAX_FIELDS + 1) as parser:
+                async for chunk in _chunks(request, limits.idle_timeout_s):
+                    received += len(chunk)
+                    if failure is None:
+                        try:
+                            for event in parser.parse(chunk):
+                                reader.take(event)
+                            await reader.write_out()
+                        except (TritoneError, MultipartError, OSError) as error:
+                            # Most clients read no answer before they have sent everything: hear them out, store nothing.
+                            failure = _failure(error)
+                            parser.close(check_complete=False)
+                    elif received > limits.file_bytes + FORM_OVERHEAD_BYTES:
+                        break
+            await reader.write_out(everything=True)
+        except (MultipartError, OSError) as error:
+            failure = failure or _failure(error)
+        if failure is not None:
+            raise failure
+        yield reader.form()
+
+
+def _boundary(request: Request[Any, Any, Any]) -> str:
+    media_type, options = parse_options_header(request.headers.get("content-type", ""))
+    if media_type != "multipart/form-data":
+        raise InvalidRequest(f"The request is no form with a file: {HOW_TO}")
+    if not options.get("boundary"):
+        raise InvalidRequest(
+            "The Content-Type names no boundary. Let your HTTP client set it: do not write the header by hand."
+        )
+    return str(options["boundary"])
+
+
+async def _chunks(request: Request[Any, Any, Any], idle_timeout_s: float) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            async with asyncio.timeout(idle_timeout_s):
+                event = await request.receive()
+        except TimeoutError:
+            raise InvalidRequest(f"The upload stopped for more than {idle_timeout_s:g} s; send it again.") from None
+        if event["type"] == "http.disconnect":
+            raise ClientGone("The client left before its upload was complete.")
+        if body := event.get("body", b""):
+            yield body
+        if not event.get("more_body", False):
+            return
+
+
+def _failure(error: Exception) -> TritoneError:
+    match error:
+        case TritoneError():
+            return error
+        case ParserLimitReached():
+            return InvalidRequest(f"The form has more than {MAX_FIELDS} fields, or a part with oversized headers.")
+        case OSError(errno=errno.ENOSPC):
+            return Unavailable("There is no room to store the upload right now. Try again later.", retry_after_s=60)
+        case OSError():
+            return Unavailable(f"The upload could not be stored: {error.strerror}.", retry_after_s=60)
+        case _:
+            return InvalidRequest(f"The form is malformed or incomplete ({error}); {HOW_TO}")
+
+
+def _too_large(limits: UploadLimits) -> TooLarge:
+    return TooLarge(f"The file is larger than {limits.file_bytes / 1024**2:g} MB.")
+
+
+@dataclass
+class _FormReader:
+    """Takes the parser's events one by one and keeps the sum of them within bounds."""
+
+    file: IO[bytes]
+    limits: UploadLimits
+    fields: dict[str, str] = field(default_factory=dict)
+    size: int = 0
+    _segment: MultipartSegment | None = None
+    _is_file: bool = False
+    _has_file: bool = False
+    _value: bytearray = field(default_factory=bytearray)
+    _unwritten: bytearray = field(default_factory=bytearray)
+
+    def take(self, event: MultipartSegment | bytearray | None) -> None:
+        if isinstance(event, MultipartSegment):
+            self._begin(event)
+        elif event is None:
+            self._end()
+        elif self._is_file:
+            self.size += len(event)
+            if self.size > self.limits.file_bytes:
+                raise _too_large(self.limits)
+            self._unwritten += event
+        else:
+            self._value += event
+            if len(self._value) > MAX_FIELD_BYTES:
+                raise InvalidRequest(f"A text field is longer than {MAX_FIELD_BYTES // 1024} kB.")
+
+    def _begin(self, segment: MultipartSegment) -> None:
+        self._segment, self._value = segment, bytearray()
+        self._is_file = segment.filename is not None
+        if not self._is_file:
+            return
+        if segment.name != FILE_FIELD:
+            raise InvalidRequest(f"A file came in the field `{segment.name[:50]}`; {HOW_TO}")
+        if self._has_file:
+            raise InvalidRequest("There are two files in the form; send each in a request of its own.")
+        self._has_file = True
+
+    def _end(self) -> None:
+        if self._segment is not None and not self._is_file:
+            name = self._segment.name
+            if name == FILE_FIELD:
+                raise InvalidRequest(f"The field `file` holds text, not a file; {HOW_TO}")
+            if name in self.fields:
+                raise InvalidRequest(f"The field `{name[:50]}` is there twice; send it once.")
+            try:
+                self.fields[name] = self._value.decode()
+            except UnicodeDecodeError:
+                raise InvalidRequest(f"The field `{name[:50]}` is not UTF-8 text.") from None
+        self._segment, self._is_file = None, False
+
+    async def write_out(self, *, everything: bool = False) -> None:
+        """In a thread: a slow disk must not hold up everybody else's streams."""
+        if len(self._unwritten) >= WRITE_BYTES or (everything and self._unwritten):
+            unwritten, self._unwritten = self._unwritten, bytearray()
+            await asyncio.to_thread(self.file.write, unwritten)
+        if everything:
+            await asyncio.to_thread(self.file.flush)
+
+    def form(self) -> Form:
+        if not self._has_file:
+            raise InvalidRequest(f"There is no file in the form: {HOW_TO}")
+        if self.size == 0:
+            raise InvalidRequest("The file is empty; send a recording.")
+        return Form(self.fields, self.file, self.size)

@@ -1,0 +1,51 @@
+"""One protocol per task. Implementations raise InferenceUnavailable and InferenceFailed, nothing else of their own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from api.inference.contracts import DecodingOptions, ModelCard, Recognition
+
+Pcm = npt.NDArray[np.int16]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A model that the inference server knows, ready or not."""
+
+    name: str
+    version: str
+    ready: bool
+    card: ModelCard
+
+
+class SpeechRecognizer(Protocol):
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+        """What was said in one window, (samples,) at 16 kHz, at most 30 s."""
+        ...
+
+
+class VoiceActivityDetector(Protocol):
+    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+        """Probability of speech per frame of 512 samples, and the state to hand in with the audio that follows."""
+        ...
+
+
+class ModelRegistry(Protocol):
+    async def deployments(self) -> list[Deployment]:
+        """What is deployed now. Fails at once when the server is away."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """Everything that a deployment can infer."""
+
+    recognizer: SpeechRecognizer
+    voice_activity: VoiceActivityDetector
+    registry: ModelRegistry

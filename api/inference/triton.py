@@ -1,0 +1,142 @@
+"""Inference by NVIDIA Triton over gRPC. Nothing else imports tritonclient."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
+from tritonclient.utils import InferenceServerException
+
+from api.errors import InferenceFailed, InferenceUnavailable, InvalidRequest
+from api.inference.base import Deployment, Floats, Inference, Pcm
+from api.inference.contracts import VOICE_ACTIVITY, DecodingOptions, ModelCard, Recognition
+
+log = logging.getLogger(__name__)
+
+# Statuses after which the same call may well succeed: the server is starting, stopping, or loading the model.
+TRANSIENT = {"StatusCode.UNAVAILABLE", "StatusCode.NOT_FOUND"}
+# A Python backend whose process died answers INTERNAL with this until Triton has started another.
+STUB_GONE = "tub process"
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
+RETRY_AFTER_S = 10
+REGISTRY_TIMEOUT_S = 5.0
+
+T = TypeVar("T")
+
+
+class TritonInference:
+    """All tasks over one gRPC channel.
+
+    Calls that find Triton away are repeated until it is back or `patience_s` has passed; every call is bounded by
+    `timeout_s`. Cancelling the caller cancels the call in Triton's queue as well.
+    """
+
+    def __init__(self, url: str, *, patience_s: float, timeout_s: float) -> None:
+        self._client = InferenceServerClient(url)
+        self._url = url
+        self._patience_s = patience_s
+        self._timeout_s = timeout_s
+        self._encoder = msgspec.json.Encoder()
+        self._decoder = msgspec.json.Decoder(Recognition)
+        self._cards: dict[tuple[str, str], ModelCard] = {}
+
+    def inference(self) -> Inference:
+        return Inference(self, self, self)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+        inputs = [
+            _input("PCM", pcm[None], "INT16"),
+            _input("OPTIONS", np.array([[self._encoder.encode(options)]], dtype=np.object_), "BYTES"),
+        ]
+        result = await self._infer(model, inputs, ["RECOGNITION"])
+        try:
+            return self._decoder.decode(result.as_numpy("RECOGNITION").item())
+        except msgspec.MsgspecError as error:
+            raise InferenceFailed(f"The model {model} answered with something that is no recognition: {error}") from error
+
+    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+        inputs = [_input("PCM", pcm[None], "INT16"), _input("STATE", state[None], "FP32")]
+        result = await self._infer(VOICE_ACTIVITY, inputs, ["PROBABILITIES", "NEXT_STATE"])
+        return result.as_numpy("PROBABILITIES")[0], result.as_numpy("NEXT_STATE")[0]
+
+    async def deployments(self) -> list[Deployment]:
+        try:
+            index = await self._client.get_model_repository_index(client_timeout=REGISTRY_TIMEOUT_S)
+            return [
+                Deployment(model.name, model.version, model.state == "READY", await self._card(model))
+                for model in index.models
+                if model.version
+            ]
+        except InferenceServerException as error:
+            raise self._away(error) from error
+
+    async def _card(self, model: Any) -> ModelCard:
+        """A version's card; asked for once, because a version's content does not change."""
+        key = (model.name, model.version)
+        if model.state != "READY":
+            return self._cards.get(key, ModelCard())
+        if key not in self._cards:
+            answer = await self._client.get_model_config(*key, client_timeout=REGISTRY_TIMEOUT_S)
+            parameters = answer.config.parameters
+            try:
+                card = msgspec.json.decode(parameters["card"].string_value or "{}", type=ModelCard)
+            except msgspec.MsgspecError as error:
+                log.warning("%s version %s has an unreadable card: %s", *key, error)
+                card = ModelCard()
+            self._cards[key] = card
+        return self._cards[key]
+
+    async def _infer(self, model: str, inputs: list[InferInput], outputs: list[str]) -> Any:
+        requested = [InferRequestedOutput(name) for name in outputs]
+        try:
+            return await self._patiently(
+                lambda: self._client.infer(model, inputs, outputs=requested, client_timeout=self._timeout_s)
+            )
+        except InferenceServerException as error:
+            if error.status() == "StatusCode.INVALID_ARGUMENT":
+                raise InvalidRequest(f"The model {model} cannot process this: {error.message()}") from error
+            if error.status() == "StatusCode.DEADLINE_EXCEEDED":
+                raise InferenceUnavailable(
+                    f"The model {model} did not answer within {self._timeout_s:.0f} s.", RETRY_AFTER_S
+                ) from error
+            if _transient(error):
+                raise self._away(error) from error
+            raise InferenceFailed(f"The model {model} failed: {error.message()}") from error
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Repeat the call while the server is away, with growing pauses; the last failure is raised as it is."""
+        give_up = time.monotonic() + self._patience_s
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                return await call()
+            except InferenceServerException as error:
+                if not _transient(error) or time.monotonic() + pause > give_up:
+                    raise
+            # Jitter, so that the requests of a whole outage do not come back as one.
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _away(self, error: InferenceServerException) -> InferenceUnavailable:
+        log.warning("Triton at %s is away: %s", self._url, error)
+        return InferenceUnavailable("The inference server is not available right now. Try again later.", RETRY_AFTER_S)
+
+
+def _transient(error: InferenceServerException) -> bool:
+    return error.status() in TRANSIENT or STUB_GONE in str(error.message())
+
+
+def _input(name: str, array: np.ndarray[Any, Any], datatype: str) -> InferInput:
+    tensor = InferInput(name, list(array.shape), datatype)
+    tensor.set_data_from_numpy(array)
+    return tensor

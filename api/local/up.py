@@ -1,0 +1,126 @@
+"""`tritone up`: the demo models exported if need be, Triton and the API started, one transcription made, then watched."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from api.local.supervisor import Child
+from api.local.triton_server import TritonServer
+from api.settings import Settings
+
+PROJECT = Path(__file__).resolve().parent.parent.parent
+DEMO_CLIP = PROJECT / "examples" / "meeting.flac"
+DEMO_ID = "demo"
+PUBLIC_IDS = ("large-v3-turbo", "large-v3", "medium", "small")
+START_TIMEOUT_S = 180.0
+
+
+class UpError(Exception):
+    """The service does not come up; the message says why."""
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    home: Path
+    triton_grpc_port: int
+    triton_metrics_port: int
+
+
+def run(settings: Settings, options: UpOptions) -> None:
+    """Returns after Ctrl-C or SIGTERM. Raises UpError or TritonNotRunnable."""
+    home = options.home.resolve()
+    repository = home / "model_repository"
+    triton = TritonServer(home, repository, options.triton_grpc_port, options.triton_metrics_port)
+    triton.command(), triton.environment()  # whatever they lack is said before anything is started
+    for variable, port in (
+        ("PORT", settings.port),
+        ("TRITON_GRPC_PORT", options.triton_grpc_port),
+        ("TRITON_METRICS_PORT", options.triton_metrics_port),
+    ):
+        _require_free(settings.host, port, variable)
+    # The exporters load torch, which neither this process nor what it starts should carry along.
+    exported = subprocess.run([sys.executable, "-m", "export_scripts.demo", "--to", str(repository)], check=False)
+    if exported.returncode != 0:
+        raise UpError("The demo models could not be exported.")
+    asyncio.run(_supervise(settings, options, triton, home / "logs"))
+
+
+async def _supervise(settings: Settings, options: UpOptions, triton: TritonServer, logs: Path) -> None:
+    triton_url = f"127.0.0.1:{options.triton_grpc_port}"
+    aliases = settings.model_aliases or dict.fromkeys(PUBLIC_IDS, DEMO_ID)
+    api_environment = {
+        **os.environ,
+        "HOST": settings.host,
+        "PORT": str(settings.port),
+        "TRITON_URL": triton_url,
+        "TRITONE_MODEL_ALIASES": json.dumps(aliases),
+    }
+    children = [
+        Child("triton", triton.command(), triton.environment(), logs / "triton.log", _say, triton.clean_up),
+        Child("api", [sys.executable, "-m", "api.cli", "serve"], api_environment, logs / "api.log", _say),
+    ]
+    url = f"http://{settings.host}:{settings.port}"
+    stop = asyncio.Event()
+    for signal_ in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_, stop.set)
+    running = [asyncio.create_task(child.keep_running()) for child in children]
+    stopping = asyncio.create_task(stop.wait())
+    smoke = asyncio.create_task(_smoke_transcription(url))
+    try:
+        await asyncio.wait((smoke, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if smoke.done():
+            _say(f'heard "{smoke.result()}" in {DEMO_CLIP.relative_to(PROJECT)}')
+            _say(f"triton gRPC {triton_url}")
+            _say(f"triton metrics http://127.0.0.1:{options.triton_metrics_port}/metrics")
+            _say(f"tritone ready on {url}")
+            await stopping
+    finally:
+        for task in (smoke, stopping, *running):
+            task.cancel()
+        await asyncio.gather(smoke, stopping, *running, return_exceptions=True)
+        triton.clean_up()
+    _say("stopped")
+
+
+async def _smoke_transcription(url: str) -> str:
+    """The text of the demo clip, as soon as the service gives it."""
+    give_up = time.monotonic() + START_TIMEOUT_S
+    failure = "it did not answer"
+    async with httpx.AsyncClient(timeout=START_TIMEOUT_S, trust_env=False) as client:
+        while time.monotonic() < give_up:
+            try:
+                answer = await client.post(
+                    f"{url}/v1/transcribe", files={"file": DEMO_CLIP.read_bytes()}, data={"response_format": "json"}
+                )
+            except httpx.TransportError as error:
+                failure = str(error)
+            else:
+                if answer.status_code == 200 and (text := str(answer.json()["text"])):
+                    return text
+                failure = answer.text
+            await asyncio.sleep(0.3)
+    raise UpError(f"The service did not transcribe within {START_TIMEOUT_S:g} s: {failure}")
+
+
+def _require_free(host: str, port: int, variable: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UpError(f"Port {port} on {host} cannot be used ({error.strerror}); choose another with {variable}.") from None
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

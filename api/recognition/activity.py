@@ -1,0 +1,87 @@
+"""Where speech is: PCM blocks in, windows of PCM out, with no more audio in memory than the window in the making."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from api.inference.base import Pcm, VoiceActivityDetector
+from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE
+from api.recognition.chunking import ChunkingPolicy, WindowCutter
+from api.speech import SAMPLE_RATE_HZ
+
+# One call for some seconds of audio: few calls, yet short enough to share batches with live streams.
+STEP_FRAMES = 256
+STEP_SAMPLES = STEP_FRAMES * ACTIVITY_FRAME_SAMPLES
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechWindow:
+    """PCM with speech in it, (samples,) at 16 kHz, and where in the recording it begins, in samples."""
+
+    start: int
+    pcm: Pcm
+
+    @property
+    def start_s(self) -> float:
+        return self.start / SAMPLE_RATE_HZ
+
+
+class SpeechWindows:
+    """The speech of a recording as windows. `duration_s` is what was heard of it so far."""
+
+    def __init__(self, detector: VoiceActivityDetector, policy: ChunkingPolicy | None = None) -> None:
+        self._detector = detector
+        self._cutter = WindowCutter(policy)
+        self._state = np.zeros(ACTIVITY_STATE_SIZE, dtype=np.float32)
+        self._audio: list[Pcm] = []
+        self._audio_start = 0  # where the kept audio begins, in samples
+        self._heard = 0
+
+    @property
+    def duration_s(self) -> float:
+        return self._heard / SAMPLE_RATE_HZ
+
+    async def of(self, blocks: AsyncIterator[Pcm]) -> AsyncIterator[SpeechWindow]:
+        unheard: list[Pcm] = []
+        size = 0
+        async for block in blocks:
+            unheard.append(block)
+            size += block.size
+            if size >= STEP_SAMPLES:
+                audio = np.concatenate(unheard)
+                whole = size - size % ACTIVITY_FRAME_SAMPLES
+                async for window in self._hear(audio[:whole]):
+                    yield window
+                unheard, size = [audio[whole:]], size - whole
+        if size:
+            async for window in self._hear(np.concatenate(unheard)):
+                yield window
+        for span in self._cutter.flush():
+            yield self._cut(span.start, span.end)
+
+    async def _hear(self, audio: Pcm) -> AsyncIterator[SpeechWindow]:
+        self._audio.append(audio)
+        self._heard += audio.size
+        rest = -audio.size % ACTIVITY_FRAME_SAMPLES
+        whole = np.pad(audio, (0, rest)) if rest else audio
+        probabilities, self._state = await self._detector.detect(whole, self._state)
+        for span in self._cutter.push(probabilities.tolist()):
+            yield self._cut(span.start, span.end)
+        self._forget(self._cutter.settled * ACTIVITY_FRAME_SAMPLES)
+
+    def _cut(self, start_frame: int, end_frame: int) -> SpeechWindow:
+        start, end = start_frame * ACTIVITY_FRAME_SAMPLES, end_frame * ACTIVITY_FRAME_SAMPLES
+        audio = np.concatenate(self._audio)
+        self._audio = [audio]
+        return SpeechWindow(start, audio[start - self._audio_start : end - self._audio_start].copy())
+
+    def _forget(self, until: int) -> None:
+        """Let go of whole blocks before the sample `until`."""
+        while self._audio and self._audio_start + self._audio[0].size <= until:
+            self._audio_start += self._audio.pop(0).size
+        if self._audio and until - self._audio_start > self._audio[0].size // 2:
+            self._audio[0] = self._audio[0][until - self._audio_start :].copy()
+            self._audio_start = until

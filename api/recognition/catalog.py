@@ -1,0 +1,81 @@
+"""Which model serves which public id."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from api.errors import InferenceUnavailable, InvalidRequest, UnknownModel
+from api.inference.base import Deployment, ModelRegistry
+from api.inference.contracts import WHISPER_PREFIX, ModelCard
+
+FRESH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechModel:
+    """A public id and what serves it: `served_by` is another id where the first is an alias."""
+
+    id: str
+    served_by: str
+    card: ModelCard
+
+    @property
+    def deployment(self) -> str:
+        return WHISPER_PREFIX + self.served_by
+
+    def require_language(self, language: str | None) -> None:
+        """Raises InvalidRequest when the model does not know the language; None, which is automatic, always passes."""
+        if language is not None and language not in self.card.languages:
+            raise InvalidRequest(
+                f"The model {self.id} does not know the language {language!r}; "
+                f"use auto or one of {', '.join(self.card.languages)}."
+            )
+
+
+class ModelCatalog:
+    """Public ids over what the inference server has deployed right now."""
+
+    def __init__(self, registry: ModelRegistry, aliases: Mapping[str, str]) -> None:
+        self._registry = registry
+        self._aliases = dict(aliases)
+        self._known: list[SpeechModel] = []
+        self._known_at = -FRESH_S
+        self._asking = asyncio.Lock()
+
+    async def speech_models(self) -> list[SpeechModel]:
+        """Asked of the server now: deployed models first, then aliases of those."""
+        self._known = _speech_models(await self._registry.deployments(), self._aliases)
+        self._known_at = time.monotonic()
+        return self._known
+
+    async def find(self, id_: str) -> SpeechModel:
+        """Raises UnknownModel with the ids there are. What was known just before will do while the server is away."""
+        async with self._asking:
+            if time.monotonic() - self._known_at > FRESH_S:
+                try:
+                    await self.speech_models()
+                except InferenceUnavailable:
+                    if not self._known:
+                        raise
+        for model in self._known:
+            if model.id == id_:
+                return model
+        if not self._known:
+            raise InferenceUnavailable("No speech model is loaded yet. Try again later.", retry_after_s=10)
+        raise UnknownModel(f"There is no model {id_!r}; use one of {', '.join(model.id for model in self._known)}.")
+
+
+def _speech_models(deployments: list[Deployment], aliases: Mapping[str, str]) -> list[SpeechModel]:
+    cards = {
+        deployment.name.removeprefix(WHISPER_PREFIX): deployment.card
+        for deployment in deployments
+        if deployment.ready and deployment.card.kind == "whisper" and deployment.name.startswith(WHISPER_PREFIX)
+    }
+    deployed = [SpeechModel(id_, id_, card) for id_, card in cards.items()]
+    aliased = [
+        SpeechModel(alias, id_, cards[id_]) for alias, id_ in aliases.items() if id_ in cards and alias not in cards
+    ]
+    return deployed + aliased

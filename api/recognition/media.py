@@ -1,0 +1,145 @@
+"""Any audio or video as PCM, by ffmpeg in a process of its own.
+
+ffmpeg reads the upload as an already open file descriptor and may open nothing else: its `fd` protocol is the only one it
+is allowed, and only containers that hold their own audio are. So a playlist, a concat script or a reference inside a file
+cannot make it read a path or an address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+
+import imageio_ffmpeg
+import numpy as np
+
+from api.errors import UnreadableMedia
+from api.inference.base import Pcm
+from api.speech import SAMPLE_RATE_HZ
+
+FORMATS = "MP3, WAV, FLAC, OGG, M4A, AAC, OPUS, WMA, MP4, WebM, MKV, AVI, MOV, WMV, MPG, MPEG"
+DEMUXERS = "mp3,wav,w64,flac,ogg,mov,aac,asf,matroska,avi,mpeg,mpegts,mpegvideo,aiff,caf,amr,ac3,flv"
+BYTES_PER_SAMPLE = 2
+BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
+ERROR_OUTPUT_BYTES = 4096
+OPEN_FILES = 32
+
+
+@dataclass(frozen=True)
+class DecoderLimits:
+    """What one recording may cost."""
+
+    audio_s: float
+    cpu_s: int
+    memory_bytes: int
+
+
+@cache
+def ffmpeg() -> str:
+    return str(imageio_ffmpeg.get_ffmpeg_exe())
+
+
+@asynccontextmanager
+async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[AsyncIterator[Pcm]]:
+    """The first audio stream of the open file `source` as blocks of int16 (samples,), mono at 16 kHz.
+
+    The process ends with the context, whatever happened in it. Raises UnreadableMedia, also in the middle, when the
+    file is nothing that decodes or is longer than the limit.
+    """
+    os.lseek(source, 0, os.SEEK_SET)
+    process = await asyncio.create_subprocess_exec(
+        *_command(),
+        stdin=source,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={},
+        limit=2 * BLOCK_BYTES,
+    )
+    assert process.stdout is not None and process.stderr is not None
+    _restrict(process.pid, limits)
+    complaints = asyncio.create_task(_tail(process.stderr))
+    try:
+        yield _blocks(process, process.stdout, complaints, limits)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        complaints.cancel()
+        await process.wait()
+
+
+def _command() -> list[str]:
+    quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"]
+    source = ["-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-fd", "0", "-i", "fd:"]
+    output = ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-f", "s16le", "-flush_packets", "1", "pipe:1"]
+    return [ffmpeg(), *quiet, *source, *output]
+
+
+def _restrict(pid: int, limits: DecoderLimits) -> None:
+    """Set from outside, right after the start: between fork and exec no Python may run in a process with threads."""
+    if sys.platform != "linux":
+        return
+    for kind, value in (
+        (resource.RLIMIT_CPU, limits.cpu_s),
+        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_NOFILE, OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        try:
+            resource.prlimit(pid, kind, (value, value))
+        except ProcessLookupError:
+            return  # it has ended already
+
+
+async def _blocks(
+    process: asyncio.subprocess.Process,
+    output: asyncio.StreamReader,
+    complaints: asyncio.Task[str],
+    limits: DecoderLimits,
+) -> AsyncIterator[Pcm]:
+    left = int(limits.audio_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
+    decoded = False
+    while block := await _read(output):
+        decoded = True
+        left -= len(block)
+        if left < 0:
+            raise UnreadableMedia(
+                f"The recording is longer than {limits.audio_s / 3600:g} hours; send it in shorter parts."
+            )
+        yield np.frombuffer(block, dtype="<i2", count=len(block) // BYTES_PER_SAMPLE)
+    status = await process.wait()
+    if not decoded:
+        raise UnreadableMedia(_reason(await complaints, status))
+    if status < 0:
+        raise UnreadableMedia("Decoding the recording cost more processor time or memory than is allowed.")
+
+
+async def _read(output: asyncio.StreamReader) -> bytes:
+    try:
+        return await output.readexactly(BLOCK_BYTES)
+    except asyncio.IncompleteReadError as rest:
+        return rest.partial
+
+
+async def _tail(errors: asyncio.StreamReader) -> str:
+    """The end of what ffmpeg complains of; all of it is read, so that it never waits for a reader."""
+    tail = b""
+    while chunk := await errors.read(ERROR_OUTPUT_BYTES):
+        tail = (tail + chunk)[-ERROR_OUTPUT_BYTES:]
+    return tail.decode(errors="replace")
+
+
+def _reason(complaints: str, status: int) -> str:
+    if "matches no streams" in complaints:
+        return "The file has no audio stream; send a recording with sound."
+    if status < 0:
+        return "Decoding the file cost more processor time or memory than is allowed."
+    if status == 0:
+        return "The recording is empty: it has an audio stream, but no sound in it."
+    return f"The file is no audio or video that can be decoded; send one of {FORMATS}."

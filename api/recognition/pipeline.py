@@ -1,0 +1,134 @@
+"""A recording in, a transcript out, with a bounded part of it in memory at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TypeVar
+
+from api.inference.base import Inference
+from api.inference.contracts import DecodingOptions, Recognition
+from api.recognition.activity import SpeechWindow, SpeechWindows
+from api.recognition.catalog import SpeechModel
+from api.recognition.media import DecoderLimits, decode
+from api.speech import Segment, Transcript, Word
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class TranscriptionOptions:
+    """What to make of a recording. `language` None means: the one that its first speech is in."""
+
+    model: SpeechModel
+    language: str | None = None
+    word_timestamps: bool = True
+
+
+class Transcriber:
+    """The transcription of recordings; one for the whole service, because it bounds how many decode at a time."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        limits: DecoderLimits,
+        *,
+        max_decoders: int,
+        windows_in_flight: int,
+        beam_size: int,
+    ) -> None:
+        self._inference = inference
+        self._limits = limits
+        self._decoders = asyncio.Semaphore(max_decoders)
+        self._windows_in_flight = windows_in_flight
+        self._beam_size = beam_size
+
+    async def transcribe(self, source: int, options: TranscriptionOptions) -> Transcript:
+        """The transcript of the open file `source`. Cancelling it ends the decoder and every call to the models.
+
+        Raises UnreadableMedia, InferenceUnavailable, InferenceFailed.
+        """
+        windows = SpeechWindows(self._inference.voice_activity)
+        language, probability = options.language, 1.0
+        segments: list[Segment] = []
+        async with self._decoders, decode(source, self._limits) as blocks, aclosing(windows.of(blocks)) as speech:
+            # Windows are independent but for the language: the first one with words in it decides for all.
+            while language is None and (window := await anext(speech, None)) is not None:
+                recognition = await self._recognize(window, options, None)
+                segments += _segments(window, recognition)
+                if segments:
+                    language, probability = recognition.language, recognition.language_probability
+
+            async def recognize(window: SpeechWindow) -> list[Segment]:
+                return _segments(window, await self._recognize(window, options, language))
+
+            async with aclosing(in_order(speech, recognize, self._windows_in_flight)) as answers:
+                async for of_window in answers:
+                    segments += of_window
+        return Transcript(
+            language=language,
+            language_probability=probability,
+            duration=windows.duration_s,
+            segments=tuple(segments),
+            model=options.model.served_by,
+        )
+
+    async def _recognize(
+        self, window: SpeechWindow, options: TranscriptionOptions, language: str | None
+    ) -> Recognition:
+        return await self._inference.recognizer.recognize(
+            options.model.deployment,
+            window.pcm,
+            DecodingOptions(language=language, word_timestamps=options.word_timestamps, beam_size=self._beam_size),
+        )
+
+
+async def in_order(
+    items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], in_flight: int
+) -> AsyncIterator[R]:
+    """The results of `work` in the items' order, at most `in_flight` at a time; closing it cancels what still runs."""
+    running: deque[asyncio.Task[R]] = deque()
+    try:
+        async for item in items:
+            running.append(asyncio.ensure_future(work(item)))  # type: ignore[arg-type]
+            if len(running) >= in_flight:
+                yield await running[0]
+                running.popleft()
+        while running:
+            yield await running[0]
+            running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _segments(window: SpeechWindow, recognition: Recognition) -> list[Segment]:
+    """The window's segments at their place in the recording."""
+    return [
+        Segment(
+            start=window.start_s + segment.start,
+            end=window.start_s + segment.end,
+            text=segment.text,
+            confidence=_confidence(recognition, [word.probability for word in segment.words]),
+            words=tuple(
+                Word(word.word, window.start_s + word.start, window.start_s + word.end, word.probability)
+                for word in segment.words
+            ),
+            avg_logprob=recognition.avg_logprob,
+            no_speech_prob=recognition.no_speech_prob,
+            compression_ratio=recognition.compression_ratio,
+        )
+        for segment in recognition.segments
+    ]
+
+
+def _confidence(recognition: Recognition, probabilities: list[float]) -> float:
+    if probabilities:
+        return sum(probabilities) / len(probabilities)
+    return min(1.0, math.exp(recognition.avg_logprob))

@@ -1,0 +1,68 @@
+"""Every setting of the service, in one frozen struct, read from the environment once at start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import msgspec
+
+MIB = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """The environment holds a value that is not one for its setting."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """A field's name in capitals after TRITONE_ is its variable, but for TRITON_URL, HOST and PORT, which stand alone."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    triton_url: str = "127.0.0.1:8001"
+    """Triton's gRPC address, host:port."""
+
+    model_aliases: dict[str, str] = {}
+    """Public id → id of the deployed model that serves it, as JSON. An id that is deployed itself needs no alias."""
+
+    spool_dir: str | None = None
+    """Where uploads wait while they are processed; the system's temporary folder by default."""
+    max_upload_bytes: int = 2048 * MIB
+    upload_idle_timeout_s: float = 60.0
+    """An upload that sends nothing for this long is given up."""
+
+    max_audio_s: float = 24 * 3600.0
+    max_decoders: int = 64
+    """Recordings decoded at the same time, each by an ffmpeg process of its own; more wait their turn."""
+    decoder_memory_bytes: int = 1024 * MIB
+    decoder_cpu_s: int = 1800
+
+    windows_in_flight: int = 6
+    """Windows of one recording that Triton has at the same time; each is at most 960 kB here."""
+    beam_size: int = 5
+
+    triton_patience_s: float = 45.0
+    """How long a request waits for a Triton that is away before it ends in 503."""
+    triton_timeout_s: float = 300.0
+    """How long one call to Triton, waiting in its queue included, may take."""
+
+
+def from_env(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises SettingsError naming the variable and what it should hold."""
+    values = {}
+    for field in msgspec.structs.fields(Settings):
+        variable = environment_name(field.name)
+        if variable in environment:
+            raw = environment[variable]
+            try:
+                if field.type == dict[str, str]:
+                    values[field.name] = msgspec.json.decode(raw, type=dict[str, str])
+                else:
+                    values[field.name] = msgspec.convert(raw, field.type, strict=False)
+            except msgspec.MsgspecError as error:
+                raise SettingsError(f"{variable}={raw!r}: {error}") from error
+    return Settings(**values)
+
+
+def environment_name(field: str) -> str:
+    return field.upper() if field in {"host", "port", "triton_url"} else f"TRITONE_{field.upper()}"

@@ -1,0 +1,55 @@
+"""The demo models: what makes the service work with no checkpoint at hand and no hub in reach."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent
+SPEECH_MODEL = "whisper-demo"
+MODELS = (SPEECH_MODEL, "voice_activity")
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="tritone export demo", description=__doc__)
+    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model repository to write into")
+    repository: Path = parser.parse_args(argv).to
+    stamp = repository / ".demo"
+    fingerprint = _fingerprint()
+    if stamp.exists() and stamp.read_text() == fingerprint:
+        return
+    from export_scripts import voice_activity, whisper
+
+    stamp.unlink(missing_ok=True)
+    for name in MODELS:
+        shutil.rmtree(repository / name, ignore_errors=True)
+    whisper.main(
+        [
+            *("--checkpoint", str(HERE / "whisper" / "checkpoint")),
+            *("--name", SPEECH_MODEL),
+            *("--display-name", "Whisper demo (synthetic English and Spanish)"),
+            *("--to", str(repository)),
+        ]
+    )
+    voice_activity.main(["--to", str(repository)])
+    stamp.write_text(fingerprint)
+
+
+def _fingerprint() -> str:
+    """Changes with anything that the exported models are made from."""
+    digest = hashlib.sha256()
+    for file in _sources():
+        digest.update(str(file.relative_to(PROJECT)).encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources() -> Iterator[Path]:
+    for folder in ("model_repository", "export_scripts"):
+        for file in sorted((PROJECT / folder).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                yield file

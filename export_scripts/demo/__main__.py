@@ -1,0 +1,5 @@
+import sys
+
+from export_scripts.demo import main
+
+main(sys.argv[1:])

@@ -1,0 +1,159 @@
+"""A Whisper checkpoint as a version that Triton serves through CTranslate2.
+
+Takes a Hugging Face checkpoint or an already converted CTranslate2 one, from a local folder or by its hub id.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+from ctranslate2.converters import TransformersConverter
+from faster_whisper.tokenizer import _LANGUAGE_CODES as KNOWN_LANGUAGES
+from tokenizers import Tokenizer
+
+from export_scripts.artifact import ExportError, add_target_arguments, target, write_version
+
+COMPUTE_TYPES = ("float32", "float16", "int8", "int8_float16")
+BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1, "int8_float16": 1}
+# Beside the weights, what a hub repository must give: sharded or whole, converted or not.
+HUB_FILES = ("*.json", "*.txt", "model.safetensors", "model-*.safetensors", "model.bin")
+WINDOW_FRAMES = 3000
+# The classes of speed that the public API speaks of, by millions of parameters: small, medium and turbo, large.
+SPEEDS = ((300, "very_fast"), (1000, "fast"))
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    folder: Path
+    origin: str
+    revision: str | None
+
+    @property
+    def converted(self) -> bool:
+        return (self.folder / "model.bin").exists()
+
+
+def find_checkpoint(source: str, revision: str | None) -> Checkpoint:
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return Checkpoint(folder, folder.name, revision)
+    if source.startswith((".", "/", "~")):
+        raise ExportError(f"There is no folder {source}.")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot = Path(snapshot_download(source, revision=revision, allow_patterns=list(HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ExportError(
+            f"{source} is neither a folder nor a checkpoint that the hub gave: {error}\n"
+            "Where no hub is in reach, copy the checkpoint's folder here and name that."
+        ) from error
+    return Checkpoint(snapshot, source, snapshot.name)
+
+
+def convert(checkpoint: Checkpoint, weights: Path, compute_type: str) -> None:
+    """Write CTranslate2 weights with tokenizer.json and preprocessor_config.json into the new folder `weights`."""
+    if not (checkpoint.folder / "tokenizer.json").exists():
+        raise ExportError(
+            f"{checkpoint.folder} has no tokenizer.json. With transformers, "
+            "WhisperTokenizerFast.from_pretrained(FOLDER).save_pretrained(FOLDER) writes it."
+        )
+    if checkpoint.converted:
+        weights.mkdir()
+        for file in checkpoint.folder.iterdir():
+            if file.suffix in {".bin", ".json", ".txt"}:
+                shutil.copy(file, weights)
+    else:
+        try:
+            TransformersConverter(str(checkpoint.folder)).convert(str(weights), quantization=compute_type)
+        except (ValueError, OSError, KeyError) as error:
+            raise ExportError(f"{checkpoint.folder} is not a Whisper checkpoint that converts: {error}") from error
+        shutil.copy(checkpoint.folder / "tokenizer.json", weights)
+    preprocessor = checkpoint.folder / "preprocessor_config.json"
+    if preprocessor.exists():
+        shutil.copy(preprocessor, weights)
+    else:
+        # Older conversions leave it out; everything but the number of mel bins is the same for every Whisper.
+        mel_bins = ctranslate2.models.Whisper(str(weights), device="cpu").n_mels
+        (weights / "preprocessor_config.json").write_text(json.dumps({"feature_size": mel_bins}))
+
+
+def describe(weights: Path, name: str, speed: str | None, compute_type: str, min_window_frames: int) -> dict[str, Any]:
+    """What the API must know, read off the converted model itself."""
+    model = ctranslate2.models.Whisper(str(weights), device="cpu")
+    config = json.loads((weights / "config.json").read_text())
+    if not config.get("alignment_heads"):
+        raise ExportError("The checkpoint names no alignment heads, and without them words have no times.")
+    vocabulary = Tokenizer.from_file(str(weights / "tokenizer.json"))
+    if not model.is_multilingual:
+        languages = ["en"]
+    elif config.get("lang_ids"):
+        languages = [vocabulary.id_to_token(token)[2:-2] for token in config["lang_ids"]]
+    else:
+        languages = [code for code in KNOWN_LANGUAGES if vocabulary.token_to_id(f"<|{code}|>") is not None]
+    millions = (weights / "model.bin").stat().st_size / BYTES_PER_WEIGHT[compute_type] / 1e6
+    return {
+        "name": name,
+        "languages": sorted(languages),
+        "speed": speed or next((speed for limit, speed in SPEEDS if millions <= limit), "standard"),
+        "mel_bins": model.n_mels,
+        "min_window_frames": min_window_frames,
+    }
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tritone export whisper", description=__doc__)
+    parser.add_argument("--checkpoint", required=True, help="a folder, or a hub id such as openai/whisper-small")
+    parser.add_argument("--revision", help="the hub revision to take")
+    parser.add_argument("--compute-type", choices=COMPUTE_TYPES, help="float32 for CPU and float16 for GPU by default")
+    parser.add_argument("--cpu-threads", type=int, default=0, help="threads per CPU instance, 0 = all (%(default)s)")
+    parser.add_argument("--display-name", help="the name that /v1/models shows; made from --name by default")
+    parser.add_argument("--speed", choices=("very_fast", "fast", "standard"), help="by the model's size by default")
+    parser.add_argument(
+        "--min-window-frames",
+        type=int,
+        default=WINDOW_FRAMES,
+        help="the shortest window, in frames of 10 ms, that the checkpoint was measured to take (%(default)s)",
+    )
+    add_target_arguments(parser, name="whisper-small", max_batch_size=16)
+    return parser
+
+
+def main(argv: Sequence[str]) -> None:
+    arguments = parser().parse_args(argv)
+    to = target(arguments)
+    if not to.name.startswith("whisper-"):
+        raise ExportError(f"--name {to.name}: a Whisper model's name starts with whisper-, and the rest is its public id.")
+    if not 1 <= arguments.min_window_frames <= WINDOW_FRAMES:
+        raise ExportError(f"--min-window-frames must lie between 1 and {WINDOW_FRAMES}.")
+    compute_type = arguments.compute_type or ("float16" if to.device == "gpu" else "float32")
+    checkpoint = find_checkpoint(arguments.checkpoint, arguments.revision)
+    display_name = arguments.display_name or re.sub(r"[-_]+", " ", to.name).title()
+    with tempfile.TemporaryDirectory() as work:
+        weights = Path(work) / "weights"
+        convert(checkpoint, weights, compute_type)
+        card = describe(weights, display_name, arguments.speed, compute_type, arguments.min_window_frames)
+        version = write_version(
+            "whisper",
+            to,
+            weights,
+            card=card,
+            source={"checkpoint": checkpoint.origin, "revision": checkpoint.revision, "converted": checkpoint.converted},
+            packages=("ctranslate2", "faster-whisper", "transformers", "torch", "tokenizers"),
+            parameters={
+                "compute_type": compute_type,
+                "cpu_threads": str(arguments.cpu_threads),
+                "mel_bins": str(card["mel_bins"]),
+            },
+        )
+    print(f"{to.name} version {to.version}: {version}")

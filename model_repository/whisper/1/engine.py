@@ -1,0 +1,373 @@
+"""Whisper over CTranslate2: a batch of windows in, one recognition or error per window out.
+
+All windows of a batch share one feature extraction and one encoder pass. Decoding is one `generate` per group of windows
+whose options cannot be mixed in a call, aligning words to time is one `align` per language. No window's answer depends
+on which others happened to share its batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import ctranslate2
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import Tokenizer
+from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+from tokenizers import Tokenizer as VocabularyTokenizer
+from words import TimedWord, align_words
+
+SAMPLE_RATE_HZ = 16_000
+WINDOW_S = 30
+WINDOW_SAMPLES = WINDOW_S * SAMPLE_RATE_HZ
+HOP_SAMPLES = 160  # one mel frame each 10 ms
+WINDOW_FRAMES = WINDOW_SAMPLES // HOP_SAMPLES
+TIME_TOKEN_S = 0.02
+DECODER_POSITIONS = 448
+MAX_PROMPT_TOKENS = DECODER_POSITIONS // 2 - 1  # what Whisper leaves to the text before a window
+
+# Of Radford et al. 2022, section 4.5, and openai/whisper: when a decoding is repetitive or unlikely, try the next temperature.
+MAX_COMPRESSION_RATIO = 2.4
+MIN_AVG_LOGPROB = -1.0
+SILENCE_NO_SPEECH_PROB = 0.6
+SAMPLED_HYPOTHESES = 5
+
+Pcm = npt.NDArray[np.int16]
+Floats = npt.NDArray[np.float32]
+Key = TypeVar("Key", bound=Hashable)
+
+
+class WindowError(ValueError):
+    """One window or its options cannot be processed; the others in its batch can."""
+
+
+class DecodingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to decode one window. `language` None means: detect it."""
+
+    language: str | None = None
+    task: Literal["transcribe", "translate"] = "transcribe"
+    prompt: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    hotwords: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    word_timestamps: bool = True
+    beam_size: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
+    temperatures: Annotated[
+        tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...], msgspec.Meta(min_length=1, max_length=8)
+    ] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+class Word(msgspec.Struct, frozen=True):
+    """A word with the punctuation that belongs to it; times in seconds from the window's start."""
+
+    word: str
+    start: float
+    end: float
+    probability: float
+
+
+class Segment(msgspec.Struct, frozen=True):
+    """A phrase between two of Whisper's time stamps; `words` is empty where word times were not asked for."""
+
+    start: float
+    end: float
+    text: str
+    words: list[Word]
+
+
+class Recognition(msgspec.Struct, frozen=True):
+    """What was said in one window, and how sure the model is of it."""
+
+    language: str
+    language_probability: float
+    segments: list[Segment]
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """At most 30 s of mono PCM (samples,) at 16 kHz, at its own length."""
+
+    pcm: Pcm
+    options: DecodingOptions
+
+
+@dataclass(frozen=True)
+class _Decoding:
+    tokens: list[int]
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float
+
+    @property
+    def accepted(self) -> bool:
+        if self.no_speech_prob > SILENCE_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB:
+            return True  # silence: another temperature would only invent words
+        return self.compression_ratio <= MAX_COMPRESSION_RATIO and self.avg_logprob >= MIN_AVG_LOGPROB
+
+
+@dataclass(frozen=True)
+class _TextSpan:
+    """Text tokens between two time stamps, seconds."""
+
+    start: float
+    end: float
+    tokens: list[int]
+
+
+class WhisperEngine:
+    """A converted checkpoint: CTranslate2 weights with tokenizer.json and preprocessor_config.json beside them."""
+
+    def __init__(
+        self,
+        weights: Path,
+        *,
+        device: str = "cpu",
+        device_index: int = 0,
+        compute_type: str = "default",
+        threads: int = 0,
+    ) -> None:
+        self._model = ctranslate2.models.Whisper(
+            str(weights), device=device, device_index=device_index, compute_type=compute_type, intra_threads=threads
+        )
+        self._vocabulary = VocabularyTokenizer.from_file(str(weights / "tokenizer.json"))
+        preprocessor = msgspec.json.decode((weights / "preprocessor_config.json").read_bytes())
+        self._features = FeatureExtractor(feature_size=preprocessor["feature_size"])
+        self.mel_bins: int = preprocessor["feature_size"]
+        if self.mel_bins != self._model.n_mels:
+            raise ValueError(f"{weights}: preprocessor has {self.mel_bins} mel bins, the model {self._model.n_mels}.")
+        self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
+        self._plain = self._tokenizer("en", "transcribe")
+        self._suppressed = list(get_suppressed_tokens(self._plain, [-1]))
+
+    def recognize(self, windows: Sequence[Window]) -> list[Recognition | WindowError]:
+        """One answer per window, in order. Raises only what concerns the batch as a whole (out of memory, say)."""
+        answers: list[Recognition | WindowError] = []
+        good: list[int] = []
+        for window in windows:
+            problem = self._problem(window)
+            if problem is None:
+                good.append(len(answers))
+            answers.append(WindowError(problem or "not processed"))
+        if good:
+            batch = [windows[index] for index in good]
+            for index, recognition in zip(good, self._recognize(batch), strict=True):
+                answers[index] = recognition
+        return answers
+
+    def _recognize(self, windows: Sequence[Window]) -> list[Recognition]:
+        encoded = self._model.encode(_storage(np.stack([self._log_mel(window.pcm) for window in windows])))
+        languages = self._languages(encoded, windows)
+        tokenizers = [
+            self._tokenizer(language, window.options.task)
+            for (language, _), window in zip(languages, windows, strict=True)
+        ]
+        decodings = self._decode(encoded, windows, tokenizers)
+        spans = [
+            self._spans(decoding.tokens, window.pcm.size / SAMPLE_RATE_HZ)
+            for decoding, window in zip(decodings, windows, strict=True)
+        ]
+        words = self._words(encoded, windows, tokenizers, spans)
+        return [
+            Recognition(
+                language=language,
+                language_probability=round(probability, 4),
+                segments=[
+                    _segment(span, tokenizer.decode(span.tokens), words_of_span)
+                    for span, words_of_span in zip(spans_of_window, words_of_window, strict=True)
+                ],
+                avg_logprob=round(decoding.avg_logprob, 4),
+                no_speech_prob=round(decoding.no_speech_prob, 4),
+                compression_ratio=round(decoding.compression_ratio, 4),
+                temperature=decoding.temperature,
+            )
+            for (language, probability), tokenizer, decoding, spans_of_window, words_of_window in zip(
+                languages, tokenizers, decodings, spans, words, strict=True
+            )
+        ]
+
+    def _problem(self, window: Window) -> str | None:
+        if not 0 < window.pcm.size <= WINDOW_SAMPLES:
+            return f"PCM must hold 1 to {WINDOW_SAMPLES} samples ({WINDOW_S} s); it holds {window.pcm.size}."
+        language = window.options.language
+        if language is not None and self._vocabulary.token_to_id(f"<|{language}|>") is None:
+            return f"The model has no token for the language {language!r}."
+        return None
+
+    def _tokenizer(self, language: str, task: str) -> Tokenizer:
+        if (language, task) not in self._tokenizers:
+            self._tokenizers[language, task] = Tokenizer(
+                self._vocabulary, self._model.is_multilingual, task=task, language=language
+            )
+        return self._tokenizers[language, task]
+
+    def _log_mel(self, pcm: Pcm) -> Floats:
+        """Log-mel features (mel bins, 3000) of the window followed by silence up to 30 s.
+
+        Only the window itself is transformed: the frames of digital silence behind it all have the floor's value.
+        """
+        silence = min(WINDOW_SAMPLES - pcm.size, self._features.n_fft)
+        features = self._features(pcm.astype(np.float32) / 32768.0, padding=silence)[:, :WINDOW_FRAMES]
+        # In the scaled log domain the floor lies 2 below the loudest value, and never below that of an empty spectrum.
+        floor = max(float(features.max()) - 2.0, -1.5)
+        padded = np.full((self.mel_bins, WINDOW_FRAMES), floor, dtype=np.float32)
+        padded[:, : features.shape[1]] = features
+        return padded
+
+    def _languages(self, encoded: ctranslate2.StorageView, windows: Sequence[Window]) -> list[tuple[str, float]]:
+        languages = [(window.options.language or "en", 1.0) for window in windows]
+        unknown = [index for index, window in enumerate(windows) if window.options.language is None]
+        if unknown and self._model.is_multilingual:
+            for index, ranking in zip(unknown, self._model.detect_language(_select(encoded, unknown)), strict=True):
+                token, probability = ranking[0]
+                languages[index] = (token[2:-2], probability)
+        return languages
+
+    def _prompt(self, options: DecodingOptions, tokenizer: Tokenizer) -> list[int]:
+        """Hotwords and earlier text, the latest of them, as what came before this window; then the task."""
+        hotwords = tokenizer.encode(f" {options.hotwords.strip()}") if options.hotwords.strip() else []
+        earlier = tokenizer.encode(f" {options.prompt.strip()}") if options.prompt.strip() else []
+        hotwords = hotwords[:MAX_PROMPT_TOKENS]
+        room = MAX_PROMPT_TOKENS - len(hotwords)
+        before = hotwords + (earlier[-room:] if room else [])
+        return ([tokenizer.sot_prev, *before] if before else []) + tokenizer.sot_sequence
+
+    def _decode(
+        self, encoded: ctranslate2.StorageView, windows: Sequence[Window], tokenizers: Sequence[Tokenizer]
+    ) -> list[_Decoding]:
+        prompts = [self._prompt(w.options, t) for w, t in zip(windows, tokenizers, strict=True)]
+        best: list[_Decoding | None] = [None] * len(windows)
+        # CTranslate2 wants the start token at one position in all prompts of a call, and one search setting for them.
+        groups = _grouped((len(prompts[i]), w.options.beam_size, w.options.temperatures) for i, w in enumerate(windows))
+        for (_, beam_size, temperatures), pending in groups.items():
+            for temperature in temperatures:
+                decodings = self._generate(encoded, pending, prompts, beam_size, temperature)
+                for index, decoding in zip(pending, decodings, strict=True):
+                    best[index] = _better(best[index], decoding)
+                pending = [index for index, d in zip(pending, decodings, strict=True) if not d.accepted]
+                if not pending:
+                    break
+        return [decoding for decoding in best if decoding is not None]
+
+    def _generate(
+        self,
+        encoded: ctranslate2.StorageView,
+        indices: Sequence[int],
+        prompts: Sequence[list[int]],
+        beam_size: int,
+        temperature: float,
+    ) -> list[_Decoding]:
+        sampling = temperature > 0
+        results = self._model.generate(
+            _select(encoded, indices),
+            [prompts[index] for index in indices],
+            beam_size=1 if sampling else beam_size,
+            num_hypotheses=SAMPLED_HYPOTHESES if sampling else 1,
+            sampling_topk=0 if sampling else 1,
+            sampling_temperature=temperature if sampling else 1.0,
+            max_length=DECODER_POSITIONS,
+            return_scores=True,
+            return_no_speech_prob=True,
+            suppress_tokens=self._suppressed,
+        )
+        decodings = []
+        for result in results:
+            tokens = list(result.sequences_ids[0])
+            # A score is the mean over the text's tokens; Whisper's measure counts the end token as one more.
+            avg_logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
+            text = self._plain.decode(tokens).strip()
+            ratio = get_compression_ratio(text) if text else 1.0
+            decodings.append(_Decoding(tokens, avg_logprob, result.no_speech_prob, ratio, temperature))
+        return decodings
+
+    def _spans(self, tokens: Iterable[int], window_s: float) -> list[_TextSpan]:
+        """The text between time stamps. A span that the model left open ends with the window."""
+        spans: list[_TextSpan] = []
+        start, text = 0.0, list[int]()
+        for token in tokens:
+            if token < self._plain.eot:
+                text.append(token)
+            elif token >= self._plain.timestamp_begin:
+                time = min((token - self._plain.timestamp_begin) * TIME_TOKEN_S, window_s)
+                if text:
+                    spans.append(_TextSpan(start, max(start, time), text))
+                    text = []
+                start = time
+        if text:
+            spans.append(_TextSpan(start, window_s, text))
+        return [span for span in spans if self._plain.decode(span.tokens).strip()]
+
+    def _words(
+        self,
+        encoded: ctranslate2.StorageView,
+        windows: Sequence[Window],
+        tokenizers: Sequence[Tokenizer],
+        spans: Sequence[list[_TextSpan]],
+    ) -> list[list[list[TimedWord]]]:
+        """Words with times for every span of every window; none where they were not asked for."""
+        words: list[list[list[TimedWord]]] = [[[] for _ in spans_of_window] for spans_of_window in spans]
+        wanted = [i for i, w in enumerate(windows) if w.options.word_timestamps and spans[i]]
+        # The start sequence, language and task, is shared by all windows of a call.
+        groups = _grouped(tuple(tokenizers[index].sot_sequence) for index in wanted)
+        for start_sequence, positions in groups.items():
+            indices = [wanted[position] for position in positions]
+            alignments = self._model.align(
+                _select(encoded, indices),
+                list(start_sequence),
+                [[token for span in spans[index] for token in span.tokens] for index in indices],
+                [math.ceil(windows[index].pcm.size / HOP_SAMPLES) for index in indices],
+            )
+            for index, alignment in zip(indices, alignments, strict=True):
+                words[index] = align_words(
+                    tokenizers[index],
+                    [span.tokens for span in spans[index]],
+                    alignment.alignments,
+                    alignment.text_token_probs,
+                    window_s=windows[index].pcm.size / SAMPLE_RATE_HZ,
+                )
+        return words
+
+
+def _segment(span: _TextSpan, text: str, words: list[TimedWord]) -> Segment:
+    """Words know their times better than the time stamps, whose grid can be coarse."""
+    return Segment(
+        start=round(words[0].start if words else span.start, 2),
+        end=round(words[-1].end if words else span.end, 2),
+        text=text.strip(),
+        words=[Word(w.text, round(w.start, 2), round(w.end, 2), round(w.probability, 4)) for w in words],
+    )
+
+
+def _better(best: _Decoding | None, new: _Decoding) -> _Decoding:
+    """The accepted one; while none is, the likelier among those that do not repeat themselves."""
+    if best is None or new.accepted:
+        return new
+    return max(best, new, key=lambda d: (d.compression_ratio <= MAX_COMPRESSION_RATIO, d.avg_logprob))
+
+
+def _grouped(keys: Iterable[Key]) -> dict[Key, list[int]]:
+    groups: defaultdict[Key, list[int]] = defaultdict(list)
+    for index, key in enumerate(keys):
+        groups[key].append(index)
+    return groups
+
+
+def _storage(array: npt.NDArray[np.generic]) -> ctranslate2.StorageView:
+    return ctranslate2.StorageView.from_array(np.ascontiguousarray(array))
+
+
+def _select(encoded: ctranslate2.StorageView, indices: Sequence[int]) -> ctranslate2.StorageView:
+    """Some windows' encoder output; the whole batch, which is the common case, is passed on untouched."""
+    if len(indices) == encoded.shape[0]:
+        return encoded
+    on_host = encoded if encoded.device == "cpu" else encoded.to_device(ctranslate2.Device.cpu)
+    return _storage(np.asarray(on_host)[list(indices)])
