@@ -10,6 +10,8 @@ from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
+from litestar.plugins import PluginProtocol
+from litestar.plugins.core import MsgspecDIPlugin
 
 from api.errors import TritoneError
 from api.http.errors import http_exception, tritone_error, unexpected_error
@@ -54,7 +56,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         if triton is not None:
             await triton.close()
 
-    return Litestar(
+    return MsgspecLitestar(
         route_handlers=[TranscribeController, ModelsController, HealthController, assets_router()],
         lifespan=[lifespan],
         dependencies={
@@ -67,6 +69,14 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         },
         openapi_config=openapi_config(),
     )
+
+
+class MsgspecLitestar(Litestar):
+    """Litestar without the plugins for Pydantic and attrs: our bodies are msgspec structs, and those cost 10 MB."""
+
+    @staticmethod
+    def _get_default_plugins(plugins: list[PluginProtocol]) -> list[PluginProtocol]:
+        return [*plugins, MsgspecDIPlugin()]
 
 
 def _from_state(name: str) -> Provide:

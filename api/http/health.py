@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
-import pynvml
 from litestar import Controller, Response, get
 
 from api.errors import InferenceUnavailable
@@ -67,6 +66,8 @@ def _missing(deployments: list[Deployment]) -> str:
 
 def find_gpu() -> Gpu:
     """The first GPU that NVML sees from here; none where there is no NVIDIA driver."""
+    import pynvml  # only where somebody asks
+
     with _nvml() as available:
         if not available or pynvml.nvmlDeviceGetCount() == 0:
             return Gpu()
@@ -76,6 +77,8 @@ def find_gpu() -> Gpu:
 
 @contextmanager
 def _nvml() -> Iterator[bool]:
+    import pynvml
+
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:

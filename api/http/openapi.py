@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import swagger_ui
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import Components, OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Schema
@@ -41,7 +41,9 @@ def openapi_config() -> OpenAPIConfig:
 
 
 def assets_router() -> Router:
-    static = Path(swagger_ui.__file__).parent / "static"
+    package = find_spec("swagger_ui")  # for the files in it; its code is for other frameworks and stays out of memory
+    assert package is not None and package.origin is not None
+    static = Path(package.origin).parent / "static"
     return create_static_files_router(path=ASSETS, directories=[static], include_in_schema=False)
 
 

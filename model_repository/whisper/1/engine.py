@@ -22,7 +22,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
 from tokenizers import Tokenizer as VocabularyTokenizer
-from words import TimedWord, align_words
+from words import TextSpan, TimedWord, align_words
 
 SAMPLE_RATE_HZ = 16_000
 WINDOW_S = 30
@@ -113,15 +113,6 @@ class _Decoding:
         if self.no_speech_prob > SILENCE_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB:
             return True  # silence: another temperature would only invent words
         return self.compression_ratio <= MAX_COMPRESSION_RATIO and self.avg_logprob >= MIN_AVG_LOGPROB
-
-
-@dataclass(frozen=True)
-class _TextSpan:
-    """Text tokens between two time stamps, seconds."""
-
-    start: float
-    end: float
-    tokens: list[int]
 
 
 class WhisperEngine:
@@ -289,9 +280,9 @@ class WhisperEngine:
             decodings.append(_Decoding(tokens, avg_logprob, result.no_speech_prob, ratio, temperature))
         return decodings
 
-    def _spans(self, tokens: Iterable[int], window_s: float) -> list[_TextSpan]:
+    def _spans(self, tokens: Iterable[int], window_s: float) -> list[TextSpan]:
         """The text between time stamps. A span that the model left open ends with the window."""
-        spans: list[_TextSpan] = []
+        spans: list[TextSpan] = []
         start, text = 0.0, list[int]()
         for token in tokens:
             if token < self._plain.eot:
@@ -299,11 +290,11 @@ class WhisperEngine:
             elif token >= self._plain.timestamp_begin:
                 time = min((token - self._plain.timestamp_begin) * TIME_TOKEN_S, window_s)
                 if text:
-                    spans.append(_TextSpan(start, max(start, time), text))
+                    spans.append(TextSpan(start, max(start, time), text))
                     text = []
                 start = time
         if text:
-            spans.append(_TextSpan(start, window_s, text))
+            spans.append(TextSpan(start, window_s, text))
         return [span for span in spans if self._plain.decode(span.tokens).strip()]
 
     def _words(
@@ -311,7 +302,7 @@ class WhisperEngine:
         encoded: ctranslate2.StorageView,
         windows: Sequence[Window],
         tokenizers: Sequence[Tokenizer],
-        spans: Sequence[list[_TextSpan]],
+        spans: Sequence[list[TextSpan]],
     ) -> list[list[list[TimedWord]]]:
         """Words with times for every span of every window; none where they were not asked for."""
         words: list[list[list[TimedWord]]] = [[[] for _ in spans_of_window] for spans_of_window in spans]
@@ -329,7 +320,7 @@ class WhisperEngine:
             for index, alignment in zip(indices, alignments, strict=True):
                 words[index] = align_words(
                     tokenizers[index],
-                    [span.tokens for span in spans[index]],
+                    spans[index],
                     alignment.alignments,
                     alignment.text_token_probs,
                     window_s=windows[index].pcm.size / SAMPLE_RATE_HZ,
@@ -337,7 +328,7 @@ class WhisperEngine:
         return words
 
 
-def _segment(span: _TextSpan, text: str, words: list[TimedWord]) -> Segment:
+def _segment(span: TextSpan, text: str, words: list[TimedWord]) -> Segment:
     """Words know their times better than the time stamps, whose grid can be coarse."""
     return Segment(
         start=round(words[0].start if words else span.start, 2),

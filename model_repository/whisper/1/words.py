@@ -18,6 +18,15 @@ USUAL_WORD_MAX_S = 0.7
 
 
 @dataclass(frozen=True)
+class TextSpan:
+    """Text tokens between two of Whisper's time stamps, in seconds from the window's start."""
+
+    start: float
+    end: float
+    tokens: list[int]
+
+
+@dataclass(frozen=True)
 class TimedWord:
     """Times in seconds from the window's start; `text` carries the space and punctuation that came with it."""
 
@@ -29,29 +38,29 @@ class TimedWord:
 
 def align_words(
     tokenizer: Tokenizer,
-    spans: Sequence[list[int]],
+    spans: Sequence[TextSpan],
     alignment: Sequence[tuple[int, int]],
     probabilities: Sequence[float],
     *,
     window_s: float,
 ) -> list[list[TimedWord]]:
-    """The words of each span of text tokens.
+    """The words of each span.
 
     `alignment` pairs token indices, counted over all spans, with encoder frames, as dynamic time warping found them;
     `probabilities` has one entry per token.
     """
-    starts = _token_starts(alignment, sum(map(len, spans)), window_s)
+    starts = _token_starts(alignment, sum(len(span.tokens) for span in spans), window_s)
     words: list[list[TimedWord]] = []
     position = 0
-    for tokens in spans:
-        texts, tokens_of_words = tokenizer.split_to_word_tokens(tokens)
+    for span in spans:
+        texts, tokens_of_words = tokenizer.split_to_word_tokens(span.tokens)
         timed = []
         for text, of_word in zip(texts, tokens_of_words, strict=True):
             after = position + len(of_word)
             probability = float(np.mean(probabilities[position:after]))
             timed.append(TimedWord(text, starts[position], starts[after], probability))
             position = after
-        words.append(join_punctuation(timed))
+        words.append(within(span, join_punctuation(timed)))
     return limit_durations(words)
 
 
@@ -86,6 +95,15 @@ def join_punctuation(words: Sequence[TimedWord]) -> list[TimedWord]:
     elif opening:
         joined.append(replace(words[-1], text=opening, start=words[0].start))
     return joined
+
+
+def within(span: TextSpan, words: list[TimedWord]) -> list[TimedWord]:
+    """Whatever silence surrounds a phrase, the alignment gives to its first and last word; the time stamps know better."""
+    if words and words[0].start < span.start < words[0].end:
+        words[0] = replace(words[0], start=span.start)
+    if words and words[-1].start < span.end < words[-1].end:
+        words[-1] = replace(words[-1], end=span.end)
+    return words
 
 
 def limit_durations(spans: Sequence[Sequence[TimedWord]]) -> list[list[TimedWord]]:

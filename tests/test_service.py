@@ -1,0 +1,208 @@
+"""The main job through the real thing: HTTP, Triton, the demo model."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+import requests
+from sttai import STTClient, STTError
+
+from bench.load import window_counts
+from tests.conftest import PUBLIC_IDS, Clip, Stack, ffmpeg
+
+# Name, and what ffmpeg needs to know to write it. The names are the contract's sixteen.
+CONTAINERS = {
+    "mp3": [],
+    "wav": [],
+    "flac": [],
+    "ogg": ["-c:a", "libvorbis", "-ar", "44100"],
+    "m4a": [],
+    "aac": [],
+    "opus": ["-c:a", "libopus"],
+    "wma": [],
+    "mp4": ["video"],
+    "webm": ["video", "-c:v", "libvpx"],
+    "mkv": ["video"],
+    "avi": ["video", "-c:v", "mpeg4"],
+    "mov": ["video"],
+    "wmv": ["video"],
+    "mpg": ["video", "-c:v", "mpeg1video"],
+    "mpeg": ["video", "-c:v", "mpeg2video", "-f", "mpegts"],
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_every_format_gives_the_right_words(
+    client: httpx.Client, clips: list[Clip], tmp_path: Path, container: str
+) -> None:
+    clip = clips[3]
+    video, *options = CONTAINERS[container] if "video" in CONTAINERS[container] else ["", *CONTAINERS[container]]
+    picture = ["-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-shortest"] if video else []
+    recording = tmp_path / f"recording.{container}"
+    ffmpeg("-i", clip.path, *picture, "-ar", "48000", *options, recording)
+    # Neither the name nor the declared type helps: the content tells what it is.
+    files = {"file": ("recording.bin", recording.read_bytes(), "application/octet-stream")}
+    answer = client.post("/v1/transcribe", files=files)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["text"] == clip.text
+    assert answer.json()["language"] == "en"
+
+
+def test_json_is_what_the_contract_shows(client: httpx.Client, clips: list[Clip]) -> None:
+    for clip in clips:
+        answer = client.post("/v1/transcribe", files={"file": clip.path.read_bytes()})
+        body = answer.json()
+        assert set(body) == {"text", "language", "duration", "segments", "speakers"}
+        assert (body["text"], body["language"], body["speakers"]) == (clip.text, clip.language, [])
+        assert answer.headers["X-Model"] == "demo"
+        words = [word for segment in body["segments"] for word in segment["words"]]
+        assert [word["word"] for word in words] == clip.text.split()
+        for word, expected in zip(words, clip.word_starts, strict=True):
+            assert expected is None or abs(word["start"] - expected) <= 0.25, (clip.path, word, expected)
+            assert word["start"] <= word["end"] <= body["duration"]
+        for segment in body["segments"]:
+            assert set(segment) == {"start", "end", "text", "speaker", "confidence", "words"}
+            assert segment["speaker"] is None
+            assert 0.5 < segment["confidence"] <= 1
+
+
+def test_a_long_recording_keeps_its_order_and_its_times(
+    client: httpx.Client, clips: list[Clip], tmp_path: Path
+) -> None:
+    english = [clip for clip in clips if clip.language == "en"]
+    inputs = [argument for clip in english for argument in ("-i", clip.path)]
+    joined = "".join(f"[{n}]apad=pad_dur=6[a{n}];" for n in range(len(english)))
+    chain = joined + "".join(f"[a{n}]" for n in range(len(english))) + f"concat=n={len(english)}:v=0:a=1"
+    ffmpeg(*inputs, "-filter_complex", chain, tmp_path / "long.wav")
+    body = client.post("/v1/transcribe", files={"file": (tmp_path / "long.wav").read_bytes()}).json()
+    assert body["text"] == " ".join(clip.text for clip in english)
+    durations = [float(ffprobe_seconds(clip.path)) + 6 for clip in english]
+    begin = 0.0
+    for clip, segment, duration in zip(english, body["segments"], durations, strict=True):
+        assert clip.word_starts[0] is not None
+        assert abs(segment["start"] - (begin + clip.word_starts[0])) < 0.3
+        begin += duration
+    assert body["duration"] == pytest.approx(begin, abs=0.05)
+
+
+def ffprobe_seconds(path: Path) -> float:
+    import soundfile
+
+    return float(soundfile.info(path).duration)
+
+
+def test_language_auto_and_given(client: httpx.Client, clips: list[Clip]) -> None:
+    spanish = next(clip for clip in clips if clip.language == "es")
+    given = client.post("/v1/transcribe", files={"file": spanish.path.read_bytes()}, data={"language": "es"})
+    assert given.json()["text"] == spanish.text
+    unknown = client.post("/v1/transcribe", files={"file": spanish.path.read_bytes()}, data={"language": "fr"})
+    assert unknown.status_code == 400
+    assert "'fr'" in unknown.json()["error"]
+    assert "en, es" in unknown.json()["error"]
+
+
+def test_silence_has_no_words(client: httpx.Client, tmp_path: Path) -> None:
+    ffmpeg("-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "5", tmp_path / "silence.wav")
+    body = client.post("/v1/transcribe", files={"file": (tmp_path / "silence.wav").read_bytes()}).json()
+    assert body == {"text": "", "language": None, "duration": 5.0, "segments": [], "speakers": []}
+
+
+def test_text_and_subtitles(client: httpx.Client, clips: list[Clip]) -> None:
+    def fetch(response_format: str) -> httpx.Response:
+        recording = {"file": clips[0].path.read_bytes()}
+        return client.post("/v1/transcribe", files=recording, data={"response_format": response_format})
+
+    assert fetch("txt").text == fetch("text").text == f"{clips[0].text}\n"
+    assert fetch("txt").headers["content-type"] == "text/plain; charset=utf-8"
+    time_line = r"\d\d:\d\d:\d\d{0}\d\d\d --> \d\d:\d\d:\d\d{0}\d\d\d"
+    assert re.fullmatch(rf"1\n{time_line.replace('{0}', ',')}\n{clips[0].text}\n", fetch("srt").text)
+    assert re.fullmatch(rf"WEBVTT\n\n{time_line.replace('{0}', '.')}\n{clips[0].text}\n", fetch("vtt").text)
+    verbose = fetch("verbose_json").json()
+    assert verbose["model"] == "demo"
+    assert verbose["segments"][0]["no_speech_prob"] < 0.5
+    assert [word["word"] for word in verbose["words"]] == clips[0].text.split()
+
+
+def test_the_vendors_python_client_works_unchanged(stack: Stack, clips: list[Clip]) -> None:
+    client = STTClient("any-key", base_url=stack.url)
+    assert client.transcribe(str(clips[1].path))["text"] == clips[1].text
+    assert clips[1].text in client.transcribe(str(clips[1].path), response_format="srt")["text"]
+    assert [model["id"] for model in client.models()["models"]] == ["demo", *PUBLIC_IDS]
+    assert {"code": "es", "name": "spanish"} in client.languages()["languages"]
+    assert client.health()["status"] == "ok"
+    with pytest.raises(STTError, match="no model 'nonsense'"):
+        client.transcribe(str(clips[1].path), model="nonsense")
+
+
+def test_the_contracts_python_example(stack: Stack, clips: list[Clip]) -> None:
+    with clips[2].path.open("rb") as recording:
+        answer = requests.post(
+            f"{stack.url}/v1/transcribe",
+            headers={"Authorization": "Bearer YOUR_API_KEY"},
+            files={"file": ("meeting.mp3", recording, "audio/mpeg")},
+            data={"model": "large-v3-turbo", "language": "auto", "diarize": "true"},
+            timeout=60,
+        )
+    assert answer.json()["segments"][0]["text"] == clips[2].text
+
+
+def test_models_name_what_serves_them(client: httpx.Client) -> None:
+    models = client.get("/v1/models").json()["models"]
+    assert [model["id"] for model in models] == ["demo", *PUBLIC_IDS]
+    for model in models:
+        assert (model["served_by"], model["languages"], model["speed"]) == ("demo", 2, "very_fast")
+
+
+def test_the_command_line_program_transcribes(stack: Stack, clips: list[Clip], tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "api.cli", "transcribe", "--url", stack.url]
+    done = subprocess.run([*command, *(str(clip.path) for clip in clips[:2])], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{clips[0].text}\n{clips[1].text}\n")
+    (tmp_path / "notes.txt").write_text("no audio in here")
+    refused = subprocess.run([*command, str(tmp_path / "notes.txt"), "missing.mp3"], capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "no audio or video that can be decoded" in refused.stderr
+    assert "missing.mp3: No such file" in refused.stderr
+
+
+def test_windows_of_many_requests_share_engine_calls(stack: Stack, clips: list[Clip]) -> None:
+    recordings = [clips[n % len(clips)] for n in range(48)]
+    before = window_counts(stack.metrics_url)
+
+    async def send_all() -> list[str]:
+        async with httpx.AsyncClient(base_url=stack.url, timeout=120, limits=httpx.Limits(max_connections=48)) as many:
+            answers = await asyncio.gather(
+                *(many.post("/v1/transcribe", files={"file": clip.path.read_bytes()}) for clip in recordings)
+            )
+            return [str(answer.json()["text"]) for answer in answers]
+
+    assert asyncio.run(send_all()) == [clip.text for clip in recordings]
+    after = window_counts(stack.metrics_url)
+    assert after[0] - before[0] == 48
+    assert after[1] - before[1] <= 12
+
+
+def test_a_killed_triton_comes_back_and_the_request_finishes(stack: Stack, clips: list[Clip]) -> None:
+    stack.child("tritonserver").send_signal(signal.SIGKILL)
+    answer = httpx.post(f"{stack.url}/v1/transcribe", files={"file": clips[0].path.read_bytes()}, timeout=120)
+    assert answer.json().get("text") == clips[0].text, answer.text
+    stack.wait_for("triton ended (killed by SIGKILL)")
+
+
+def test_a_killed_api_comes_back(stack: Stack, clips: list[Clip]) -> None:
+    stack.child("serve").send_signal(signal.SIGKILL)
+    stack.wait_for("api ended (killed by SIGKILL)")
+    for _ in range(200):
+        try:
+            assert httpx.get(f"{stack.url}/health").json()["status"] == "ok"
+            return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the API did not come back")
