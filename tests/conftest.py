@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,17 +140,21 @@ def clips() -> list[Clip]:
 class FakeService:
     """The API over fake inference in a process of its own, with its temporary files in a folder of its own."""
 
-    process: psutil.Process
+    process: psutil.Popen
     url: str
     spool: Path
     client: httpx.Client
 
     def open_files(self) -> list[str]:
-        return [os.readlink(f"/proc/{self.process.pid}/fd/{fd}") for fd in os.listdir(f"/proc/{self.process.pid}/fd")]  # noqa: PTH115, PTH208
+        links = []
+        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed since it was listed
+                links.append(str(link.readlink()))
+        return links
 
     def leftovers(self) -> list[str]:
         """Temporary files, named or not, and processes that should be gone."""
-        children = [" ".join(child.cmdline()) for child in self.process.children(recursive=True)]
+        children = [str(child) for child in self.process.children(recursive=True)]
         return [name for name in self.open_files() if str(self.spool) in name] + children
 
     def assert_nothing_left(self) -> None:
@@ -160,15 +165,16 @@ class FakeService:
         assert list(self.spool.iterdir()) == []
 
 
-def start_fake_service(spool: Path, **settings: Any) -> FakeService:
+def start_fake_service(spool: Path, fake_delay_s: str = "0", **settings: Any) -> FakeService:
     (port,) = free_ports(1)
     environment = {
         **os.environ,
         "PORT": str(port),
         "TRITONE_SPOOL_DIR": str(spool),
+        "FAKE_DELAY_S": fake_delay_s,
         **{f"TRITONE_{name.upper()}": str(value) for name, value in settings.items()},
     }
-    process = subprocess.Popen([sys.executable, "-m", "tests.fake_service"], cwd=PROJECT, env=environment)
+    process = psutil.Popen([sys.executable, "-m", "tests.fake_service"], cwd=PROJECT, env=environment)
     client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
     for _ in range(200):
         try:
@@ -176,7 +182,7 @@ def start_fake_service(spool: Path, **settings: Any) -> FakeService:
             break
         except httpx.TransportError:
             time.sleep(0.05)
-    return FakeService(psutil.Process(process.pid), f"http://127.0.0.1:{port}", spool, client)
+    return FakeService(process, f"http://127.0.0.1:{port}", spool, client)
 
 
 def stop_fake_service(service: FakeService) -> None:

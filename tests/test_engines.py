@@ -1,0 +1,182 @@
+"""The engines alone, without Triton, against the libraries they are built from."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from faster_whisper import WhisperModel
+from faster_whisper.vad import get_vad_model
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.conftest import PROJECT, Clip
+
+
+def load_engine(kind: str) -> ModuleType:
+    """model_repository/<kind>/1/engine.py, which is no package: what is served stands by itself."""
+    folder = PROJECT / "model_repository" / kind / "1"
+    spec = importlib.util.spec_from_file_location(f"{kind}_engine", folder / "engine.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    sys.path.insert(0, str(folder))
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(folder))
+    return module
+
+
+whisper = load_engine("whisper")
+activity = load_engine("voice_activity")
+
+
+def pcm(clip: Clip) -> Any:
+    return soundfile.read(clip.path, dtype="int16")[0]
+
+
+@pytest.fixture(scope="module")
+def engine(models: Path) -> Any:
+    return whisper.WhisperEngine(models / "whisper-demo" / "1" / "weights")
+
+
+@pytest.fixture(scope="module")
+def reference(models: Path) -> WhisperModel:
+    return WhisperModel(str(models / "whisper-demo" / "1" / "weights"), device="cpu", compute_type="float32")
+
+
+def test_a_window_is_recognised_as_faster_whisper_does(
+    engine: Any, reference: WhisperModel, clips: list[Clip]
+) -> None:
+    windows = [whisper.Window(pcm(clip), whisper.DecodingOptions()) for clip in clips]
+    for clip, recognition in zip(clips, engine.recognize(windows), strict=True):
+        # Silence to 30 s, as OpenAI's code pads; faster-whisper itself pads the features with a value for no sound.
+        audio = np.zeros(whisper.WINDOW_SAMPLES, dtype=np.float32)
+        audio[: pcm(clip).size] = pcm(clip) / 32768
+        expected, info = reference.transcribe(audio, word_timestamps=True, condition_on_previous_text=False)
+        segments = list(expected)
+        assert [segment.text for segment in recognition.segments] == [segment.text.strip() for segment in segments]
+        assert recognition.language == info.language
+        assert recognition.language_probability == pytest.approx(info.language_probability, abs=0.02)
+        assert recognition.avg_logprob == pytest.approx(segments[0].avg_logprob, abs=0.02)
+        assert recognition.no_speech_prob == pytest.approx(segments[0].no_speech_prob, abs=0.02)
+        words = [word for segment in recognition.segments for word in segment.words]
+        expected_words = [word for segment in segments for word in segment.words or []]
+        for word, other in zip(words, expected_words, strict=True):
+            assert word.word == other.word
+            assert word.probability == pytest.approx(other.probability, abs=0.05)
+        for word, other in zip(words[1:], expected_words[1:], strict=True):
+            assert word.start == pytest.approx(other.start, abs=0.1)
+
+
+def test_an_answer_does_not_depend_on_its_batch(engine: Any, clips: list[Clip]) -> None:
+    """Options that cannot share a decoding call, and windows that are wrong, beside each other in one batch."""
+    options = whisper.DecodingOptions
+    windows = [
+        whisper.Window(pcm(clips[0]), options()),
+        whisper.Window(pcm(clips[8]), options(language="es", beam_size=1)),
+        whisper.Window(np.zeros(480_001, dtype=np.int16), options()),
+        whisper.Window(pcm(clips[1]), options(prompt="good morning everyone", word_timestamps=False)),
+        whisper.Window(pcm(clips[2]), options(hotwords="budget price")),
+        whisper.Window(pcm(clips[3]), options(language="qq")),
+        whisper.Window(pcm(clips[6]), options(language="en", prompt="hello " * 500)),
+        whisper.Window(np.zeros(0, dtype=np.int16), options()),
+        whisper.Window(np.zeros(1, dtype=np.int16), options()),
+    ]
+    together = engine.recognize(windows)
+    alone = [engine.recognize([window])[0] for window in windows]
+    wrong = [index for index, answer in enumerate(together) if isinstance(answer, whisper.WindowError)]
+    assert wrong == [2, 5, 7]
+    for index, (one, other) in enumerate(zip(together, alone, strict=True)):
+        if index in wrong:
+            assert str(one) == str(other)
+        else:
+            assert one == other
+    assert together[3].segments[0].words == []
+    assert together[1].language == "es"
+
+
+def test_only_failing_windows_are_decoded_again(engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the next temperature, as one call, on the encoder output there is."""
+    noise = np.random.default_rng(1).normal(0, 3000, 160_000).astype(np.int16)
+    calls: list[tuple[int, float]] = []
+    encoded: list[int] = []
+    model = engine._model
+
+    class Counting:
+        def generate(self, features: Any, prompts: Any, **options: Any) -> Any:
+            calls.append((len(prompts), options["sampling_temperature"] if options["sampling_topk"] == 0 else 0.0))
+            return model.generate(features, prompts, **options)
+
+        def encode(self, features: Any) -> Any:
+            encoded.append(features.shape[0])
+            return model.encode(features)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(model, name)
+
+    monkeypatch.setattr(engine, "_model", Counting())
+    monkeypatch.setattr(whisper, "SILENCE_NO_SPEECH_PROB", 2.0)
+    monkeypatch.setattr(whisper, "MIN_AVG_LOGPROB", -0.2)
+    options = whisper.DecodingOptions(temperatures=(0.0, 0.5))
+    windows = [whisper.Window(audio, options) for audio in (pcm(clips[0]), noise, pcm(clips[1]))]
+    answers = engine.recognize(windows)
+    assert encoded == [3]
+    assert calls == [(3, 0.0), (1, 0.5)]
+    assert [segment.text for segment in answers[0].segments] == [clips[0].text]
+
+
+@pytest.fixture(scope="module")
+def detector(models: Path) -> Any:
+    return activity.VoiceActivityEngine(models / "voice_activity" / "1" / "weights" / "silero_vad.onnx")
+
+
+def fresh_state() -> Any:
+    return np.zeros(activity.STATE_SIZE, dtype=np.float32)
+
+
+def whole_frames(audio: Any) -> Any:
+    return audio[: audio.size // activity.FRAME_SAMPLES * activity.FRAME_SAMPLES]
+
+
+def test_speech_probabilities_are_sileros(detector: Any, clips: list[Clip]) -> None:
+    streams = [(whole_frames(pcm(clip)), fresh_state()) for clip in clips]
+    for (audio, _), (probabilities, _) in zip(streams, detector.detect(streams), strict=True):
+        # Silero's wrapper overwrites the last context in the audio it is given; so the last frame is left out.
+        expected = get_vad_model()(audio.astype(np.float32) / 32768)
+        np.testing.assert_allclose(probabilities[:-1], expected[:-1], atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(portions=st.lists(st.integers(1, 40), min_size=1, max_size=8), beside=st.integers(1, 60))
+def test_a_stream_is_the_same_however_it_is_portioned_and_batched(
+    detector: Any, clips: list[Clip], portions: list[int], beside: int
+) -> None:
+    audio = whole_frames(pcm(clips[2]))
+    whole, _ = detector.detect([(audio, fresh_state())])[0]
+    state, start, parts = fresh_state(), 0, []
+    for frames in [*portions, audio.size]:
+        portion = audio[start : start + frames * activity.FRAME_SAMPLES]
+        if not portion.size:
+            break
+        neighbour = (audio[: beside * activity.FRAME_SAMPLES], fresh_state())
+        probabilities, state = detector.detect([neighbour, (portion, state)])[1]
+        parts.append(probabilities)
+        start += portion.size
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=1e-5)
+
+
+def test_a_wrong_stream_gets_its_own_error(detector: Any, clips: list[Clip]) -> None:
+    audio = whole_frames(pcm(clips[0]))
+    streams = [(audio[:100], fresh_state()), (audio, fresh_state()), (audio, np.full(320, np.nan, dtype=np.float32))]
+    first, second, third = detector.detect(streams)
+    assert "512-sample frames" in str(first)
+    assert second[0].size == audio.size // 512
+    assert "STATE" in str(third)
