@@ -59,9 +59,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
     return MsgspecLitestar(
         route_handlers=[TranscribeController, ModelsController, HealthController, assets_router()],
         lifespan=[lifespan],
-        dependencies={
-            name: _from_state(name) for name in ("inference", "catalog", "transcriber", "upload_limits")
-        },
+        dependencies={name: _from_state(name) for name in ("inference", "catalog", "transcriber", "upload_limits")},
         exception_handlers={
             TritoneError: tritone_error,
             HTTPException: http_exception,

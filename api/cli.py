@@ -111,7 +111,9 @@ def _transcribe(arguments: argparse.Namespace) -> int:
                 failed += 1
                 continue
             except httpx.TransportError as error:
-                raise CliError(f"No service answers at {arguments.url} ({error}). Start one with `tritone up`.") from error
+                raise CliError(
+                    f"No service answers at {arguments.url} ({error}). Start one with `tritone up`."
+                ) from error
             if answer.is_success:
                 sys.stdout.write(answer.text if answer.text.endswith("\n") else answer.text + "\n")
             else:

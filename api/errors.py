@@ -1,14 +1,14 @@
 """What can go wrong, without a word of HTTP.
 
-    TritoneError
-    ├── InvalidRequest          what was sent cannot be processed; the message says what would be right
-    │   ├── UnreadableMedia     the upload is not audio or video that decodes, or breaks a limit of the decoder
-    │   └── UnknownModel        no deployed model has this id
-    ├── TooLarge                the upload is larger than allowed
-    ├── ClientGone              nobody waits for the answer any more
-    ├── Unavailable             try again later; carries the seconds to wait
-    │   └── InferenceUnavailable    the inference server is away, or stayed silent
-    └── InferenceFailed         the inference server answered, but not with a result
+TritoneError
+├── InvalidRequest          what was sent cannot be processed; the message says what would be right
+│   ├── UnreadableMedia     the upload is not audio or video that decodes, or breaks a limit of the decoder
+│   └── UnknownModel        no deployed model has this id
+├── TooLarge                the upload is larger than allowed
+├── ClientGone              nobody waits for the answer any more
+├── Unavailable             try again later; carries the seconds to wait
+│   └── InferenceUnavailable    the inference server is away, or stayed silent
+└── InferenceFailed         the inference server answered, but not with a result
 """
 
 from __future__ import annotations

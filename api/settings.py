@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 
@@ -15,7 +16,7 @@ class SettingsError(Exception):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """A field's name in capitals after TRITONE_ is its variable, but for TRITON_URL, HOST and PORT, which stand alone."""
+    """TRITONE_ and a field's name in capitals is its variable; HOST, PORT and TRITON_URL go without the prefix."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -49,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def from_env(environment: Mapping[str, str] = os.environ) -> Settings:
     """Raises SettingsError naming the variable and what it should hold."""
-    values = {}
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(Settings):
         variable = environment_name(field.name)
         if variable in environment:

@@ -107,7 +107,8 @@ def measure_baseline(weights: Path, clips: Sequence[Clip], requests: int) -> Out
 
     with ThreadPoolExecutor(2) as threads:
         list(threads.map(one, range(4)))  # warm
-        times.clear(), texts.clear()
+        times.clear()
+        texts.clear()
         started = time.perf_counter()
         list(threads.map(one, range(requests)))
         return _outcome(time.perf_counter() - started, times, texts)

@@ -1,10 +1,10 @@
 """What every exporter shares: laying out a self-contained version directory, with its config and its manifest.
 
-    DIR/<name>/config.pbtxt           what Triton reads
-    DIR/<name>/<version>/model.py     the code, engine.py beside it
-    DIR/<name>/<version>/weights/     what the engine loads
-    DIR/<name>/<version>/config.pbtxt this version's own config, to put back when rolling back to it
-    DIR/<name>/<version>/manifest.json
+DIR/<name>/config.pbtxt           what Triton reads
+DIR/<name>/<version>/model.py     the code, engine.py beside it
+DIR/<name>/<version>/weights/     what the engine loads
+DIR/<name>/<version>/config.pbtxt this version's own config, to put back when rolling back to it
+DIR/<name>/<version>/manifest.json
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _config(kind: str, to: Target, parameters: Mapping[str, str]) -> str:
     group.kind = group.KIND_GPU if to.device == "gpu" else group.KIND_CPU
     for key, value in parameters.items():
         config.parameters[key].string_value = value
-    return text_format.MessageToString(config, as_utf8=True)
+    return str(text_format.MessageToString(config, as_utf8=True))
 
 
 def _sha256(file: Path) -> str:

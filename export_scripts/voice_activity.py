@@ -48,6 +48,9 @@ def batched_graph(original: onnx.ModelProto) -> onnx.ModelProto:
     # At the end stands (streams, 1, steps): drop the middle axis instead of flattening all streams into one.
     graph.node.remove(last)
     graph.node.append(helper.make_node("Squeeze", [last.input[0], "middle_axis"], ["probabilities"]))
+    used = {name for node in graph.node for name in node.input}
+    for initializer in [weights for weights in graph.initializer if weights.name not in used]:
+        graph.initializer.remove(initializer)
 
     names = {"input": "frames", hidden: "hidden", cell: "cell", "hn": "next_hidden", "cn": "next_cell"}
     for node in graph.node:

@@ -19,6 +19,7 @@ import ctranslate2
 from ctranslate2.converters import TransformersConverter
 from faster_whisper.tokenizer import _LANGUAGE_CODES as KNOWN_LANGUAGES
 from tokenizers import Tokenizer
+from transformers.utils.logging import disable_progress_bar
 
 from export_scripts.artifact import ExportError, add_target_arguments, target, write_version
 
@@ -74,6 +75,7 @@ def convert(checkpoint: Checkpoint, weights: Path, compute_type: str) -> None:
             if file.suffix in {".bin", ".json", ".txt"}:
                 shutil.copy(file, weights)
     else:
+        disable_progress_bar()
         try:
             TransformersConverter(str(checkpoint.folder)).convert(str(weights), quantization=compute_type)
         except (ValueError, OSError, KeyError) as error:
@@ -98,7 +100,7 @@ def describe(weights: Path, name: str, speed: str | None, compute_type: str, min
     if not model.is_multilingual:
         languages = ["en"]
     elif config.get("lang_ids"):
-        languages = [vocabulary.id_to_token(token)[2:-2] for token in config["lang_ids"]]
+        languages = [str(vocabulary.id_to_token(token))[2:-2] for token in config["lang_ids"]]
     else:
         languages = [code for code in KNOWN_LANGUAGES if vocabulary.token_to_id(f"<|{code}|>") is not None]
     millions = (weights / "model.bin").stat().st_size / BYTES_PER_WEIGHT[compute_type] / 1e6
@@ -133,7 +135,9 @@ def main(argv: Sequence[str]) -> None:
     arguments = parser().parse_args(argv)
     to = target(arguments)
     if not to.name.startswith("whisper-"):
-        raise ExportError(f"--name {to.name}: a Whisper model's name starts with whisper-, and the rest is its public id.")
+        raise ExportError(
+            f"--name {to.name}: a Whisper model's name starts with whisper-, and the rest is its public id."
+        )
     if not 1 <= arguments.min_window_frames <= WINDOW_FRAMES:
         raise ExportError(f"--min-window-frames must lie between 1 and {WINDOW_FRAMES}.")
     compute_type = arguments.compute_type or ("float16" if to.device == "gpu" else "float32")
@@ -148,7 +152,11 @@ def main(argv: Sequence[str]) -> None:
             to,
             weights,
             card=card,
-            source={"checkpoint": checkpoint.origin, "revision": checkpoint.revision, "converted": checkpoint.converted},
+            source={
+                "checkpoint": checkpoint.origin,
+                "revision": checkpoint.revision,
+                "converted": checkpoint.converted,
+            },
             packages=("ctranslate2", "faster-whisper", "transformers", "torch", "tokenizers"),
             parameters={
                 "compute_type": compute_type,

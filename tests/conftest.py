@@ -85,9 +85,7 @@ def start_stack(home: Path) -> Stack:
         text=True,
         start_new_session=True,
     )
-    stack = Stack(
-        process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}/metrics", home, [], queue.Queue()
-    )
+    stack = Stack(process, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{metrics}/metrics", home, [], queue.Queue())
 
     def read() -> None:
         assert process.stdout is not None

@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from tests.conftest import Clip, FakeService, ffmpeg, start_fake_service, stop_fake_service
 
 BOUNDARY = {"Content-Type": "multipart/form-data; boundary=B"}
-FIELD = "--B\r\nContent-Disposition: form-data; name=\"{}\"\r\n\r\n{}\r\n"
+FIELD = '--B\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
 
 
 @pytest.fixture
@@ -76,10 +77,8 @@ def test_a_playlist_reads_neither_a_file_nor_an_address(
         server.settimeout(0.2)
 
         def serve() -> None:
-            try:
+            with suppress(TimeoutError):
                 visits.append(server.accept()[1])
-            except TimeoutError:
-                pass
 
         listening = threading.Thread(target=serve)
         listening.start()
@@ -90,7 +89,9 @@ def test_a_playlist_reads_neither_a_file_nor_an_address(
 
 
 def lying_wav(claimed: int) -> bytes:
-    header = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", claimed, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", claimed)
+    header = struct.pack(
+        "<4sI4s4sIHHIIHH4sI", b"RIFF", claimed, b"WAVE", b"fmt ", 16, 1, 1, 16000, 32000, 2, 16, b"data", claimed
+    )
     return header + b"\x10\x00" * 16000
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given, settings
@@ -24,12 +25,16 @@ POLICY = ChunkingPolicy()
 def expand(course: list[tuple[int, float]]) -> list[float]:
     """The probabilities, each a little different from the others, so that the weakest frame is one."""
     flat = [probability for length, probability in course for _ in range(length)]
-    return [probability - 0.001 * (n % 7) if probability not in (0.5, 0.35) else probability for n, probability in enumerate(flat)]
+    return [
+        probability - 0.001 * (n % 7) if probability not in (0.5, 0.35) else probability
+        for n, probability in enumerate(flat)
+    ]
 
 
 def cut(probabilities: list[float], portions: list[int] | None = None) -> list[Span]:
     cutter = WindowCutter(POLICY)
-    spans, start = [], 0
+    spans: list[Span] = []
+    start = 0
     for size in [*(portions or []), len(probabilities)]:
         spans += cutter.push(probabilities[start : start + size])
         start += size
@@ -43,7 +48,7 @@ def test_windows_are_ordered_apart_and_short(course: list[tuple[int, float]]) ->
     for span in spans:
         assert 0 <= span.start < span.end <= len(probabilities)
         assert (span.end - span.start) * ACTIVITY_FRAME_SAMPLES <= WINDOW_SAMPLES
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert before.end <= after.start
 
 
@@ -113,7 +118,10 @@ def test_windows_hold_the_audio_of_their_place(course: list[tuple[int, bool]], p
     """Whatever the blocks the audio came in, each window is the recording's own samples at its start."""
     audio = np.concatenate(
         [np.zeros(0, dtype=np.int16)]
-        + [np.arange(1, n + 1, dtype=np.int64).astype(np.int16) | 1 if loud else np.zeros(n, dtype=np.int16) for n, loud in course]
+        + [
+            np.arange(1, n + 1, dtype=np.int64).astype(np.int16) | 1 if loud else np.zeros(n, dtype=np.int16)
+            for n, loud in course
+        ]
     ).astype(np.int16)
 
     async def blocks() -> AsyncIterator[Pcm]:

@@ -28,7 +28,9 @@ def test_tensors(kind: str) -> None:
 
     def tensors(field: Any) -> dict[str, tuple[str, list[int]]]:
         types = model_config_pb2.DataType
-        return {tensor.name: (types.Name(tensor.data_type).removeprefix("TYPE_"), list(tensor.dims)) for tensor in field}
+        return {
+            tensor.name: (types.Name(tensor.data_type).removeprefix("TYPE_"), list(tensor.dims)) for tensor in field
+        }
 
     assert tensors(config.input) == contracts.TENSORS[kind]["inputs"]
     assert tensors(config.output) == contracts.TENSORS[kind]["outputs"]

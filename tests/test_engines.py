@@ -23,7 +23,8 @@ def load_engine(kind: str) -> ModuleType:
     """model_repository/<kind>/1/engine.py, which is no package: what is served stands by itself."""
     folder = PROJECT / "model_repository" / kind / "1"
     spec = importlib.util.spec_from_file_location(f"{kind}_engine", folder / "engine.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     sys.path.insert(0, str(folder))
@@ -52,9 +53,7 @@ def reference(models: Path) -> WhisperModel:
     return WhisperModel(str(models / "whisper-demo" / "1" / "weights"), device="cpu", compute_type="float32")
 
 
-def test_a_window_is_recognised_as_faster_whisper_does(
-    engine: Any, reference: WhisperModel, clips: list[Clip]
-) -> None:
+def test_a_window_is_recognised_as_faster_whisper_does(engine: Any, reference: WhisperModel, clips: list[Clip]) -> None:
     windows = [whisper.Window(pcm(clip), whisper.DecodingOptions()) for clip in clips]
     for clip, recognition in zip(clips, engine.recognize(windows), strict=True):
         # Silence to 30 s, as OpenAI's code pads; faster-whisper itself pads the features with a value for no sound.
@@ -103,7 +102,9 @@ def test_an_answer_does_not_depend_on_its_batch(engine: Any, clips: list[Clip]) 
     assert together[1].language == "es"
 
 
-def test_only_failing_windows_are_decoded_again(engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_failing_windows_are_decoded_again(
+    engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At the next temperature, as one call, on the encoder output there is."""
     noise = np.random.default_rng(1).normal(0, 3000, 160_000).astype(np.int16)
     calls: list[tuple[int, float]] = []

@@ -36,7 +36,9 @@ def test_a_hugging_face_checkpoint(tmp_path: Path) -> None:
     assert manifest["tools"]["ctranslate2"] == ctranslate2.__version__
     for name, digest in manifest["sha256"].items():
         assert hashlib.sha256((version_7 / name).read_bytes()).hexdigest() == digest
-    assert {"model.py", "engine.py", "words.py", "weights/model.bin", "weights/tokenizer.json"} <= set(manifest["sha256"])
+    assert {"model.py", "engine.py", "words.py", "weights/model.bin", "weights/tokenizer.json"} <= set(
+        manifest["sha256"]
+    )
     config = (tmp_path / "whisper-tiny" / "config.pbtxt").read_text()
     assert config == (version_7 / "config.pbtxt").read_text()
     assert 'name: "whisper-tiny"' in config
@@ -46,7 +48,9 @@ def test_a_hugging_face_checkpoint(tmp_path: Path) -> None:
     assert 'string_value: "float32"' in (tmp_path / "whisper-tiny" / "1" / "config.pbtxt").read_text()
 
     with pytest.raises(ExportError, match="exists already"):
-        whisper.main(["--checkpoint", str(CHECKPOINT), "--to", str(tmp_path), "--name", "whisper-tiny", "--version", "7"])
+        whisper.main(
+            ["--checkpoint", str(CHECKPOINT), "--to", str(tmp_path), "--name", "whisper-tiny", "--version", "7"]
+        )
 
 
 def test_a_converted_checkpoint_without_its_preprocessor(models: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +22,9 @@ def transcripts(draw: st.DrawFn) -> Transcript:
         for _ in range(draw(st.integers(1, 25))):
             clock += draw(st.integers(0, 200))
             length = draw(st.integers(1, 120))
-            text = draw(st.text("abcdefg<&é你", min_size=1, max_size=15)) + draw(st.sampled_from(["", "", ".", ",", "?"]))
+            text = draw(st.text("abcdefg<&é你", min_size=1, max_size=15)) + draw(
+                st.sampled_from(["", "", ".", ",", "?"])
+            )
             words.append(Word(f" {text}", clock / 100, (clock + length) / 100, 0.9))
             clock += length
         text = "".join(word.text for word in words).strip()
@@ -41,7 +44,7 @@ def test_cues_are_readable_and_lose_nothing(transcript: Transcript) -> None:
         assert 1 <= len(cue.lines) <= 2
         assert all(len(line) <= 42 for line in cue.lines)
         assert 0 < cue.end - cue.start <= subtitles.CUE_MAX_S + 1e-9
-    for cue, after in zip(cues, cues[1:], strict=False):
+    for cue, after in pairwise(cues):
         assert cue.end <= after.start
         # A cue too short for its text is so only because the next one begins.
         enough = max(subtitles.CUE_MIN_S, sum(map(len, cue.lines)) / subtitles.READING_CHARS_PER_S)

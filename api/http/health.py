@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import asyncio
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
 from litestar import Controller, Response, get
 
 from api.errors import InferenceUnavailable
-from api.inference.base import Deployment, Inference
+from api.inference.base import Deployment, Inference, ModelRegistry
 from api.inference.contracts import VOICE_ACTIVITY
+
+CRASHED = "crashed"
 
 
 class HealthBody(msgspec.Struct, omit_defaults=True):
-    """`models` maps every deployed model to whether it is ready; `error` says why the status is not ok."""
+    """`models` maps every model to ready, unavailable or crashed; `error` says why the status is not ok."""
 
     status: str
     gpu_available: bool
     gpu_name: str | None
     gpu_memory_mb: int
-    models: dict[str, bool]
+    models: dict[str, str]
     error: str = ""
 
 
@@ -37,17 +40,17 @@ class HealthController(Controller):
     @get("/health", summary="Whether the service can transcribe now; 503 when it cannot")
     async def health(self, inference: Inference) -> Response[HealthBody]:
         try:
-            deployments = await inference.registry.deployments()
-            error = _missing(deployments)
+            models = await _states(inference.registry)
+            error = _missing(models)
         except InferenceUnavailable as away:
-            deployments, error = [], str(away)
+            models, error = [], str(away)
         gpu = find_gpu()
         body = HealthBody(
             status="degraded" if error else "ok",
             gpu_available=gpu.name is not None,
             gpu_name=gpu.name,
             gpu_memory_mb=gpu.memory_mb,
-            models={deployment.name: deployment.ready for deployment in deployments},
+            models={deployment.name: state for deployment, state in models},
             error=error,
         )
         if not error:
@@ -55,9 +58,19 @@ class HealthController(Controller):
         return Response(body, status_code=503, headers={"Retry-After": "10"})
 
 
-def _missing(deployments: list[Deployment]) -> str:
+async def _states(registry: ModelRegistry) -> list[tuple[Deployment, str]]:
+    async def state(deployment: Deployment) -> str:
+        if not deployment.ready:
+            return "unavailable"
+        return "ready" if await registry.is_alive(deployment) else CRASHED
+
+    deployments = await registry.deployments()
+    return list(zip(deployments, await asyncio.gather(*map(state, deployments)), strict=True))
+
+
+def _missing(models: list[tuple[Deployment, str]]) -> str:
     """What keeps the service from transcribing, in a sentence; empty when nothing does."""
-    ready = {deployment.card.kind for deployment in deployments if deployment.ready}
+    ready = {deployment.card.kind for deployment, state in models if state == "ready"}
     for kind, what in (("whisper", "speech"), (VOICE_ACTIVITY, "voice activity")):
         if kind not in ready:
             return f"No {what} model is ready."

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
-from litestar.openapi.spec import Components, OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Schema
+from litestar.openapi.spec import Components, OpenAPIFormat, OpenAPIMediaType, OpenAPIType, Reference, Schema
 from litestar.router import Router
 from litestar.static_files import create_static_files_router
 
@@ -42,7 +42,8 @@ def openapi_config() -> OpenAPIConfig:
 
 def assets_router() -> Router:
     package = find_spec("swagger_ui")  # for the files in it; its code is for other frameworks and stays out of memory
-    assert package is not None and package.origin is not None
+    assert package is not None
+    assert package.origin is not None
     static = Path(package.origin).parent / "static"
     return create_static_files_router(path=ASSETS, directories=[static], include_in_schema=False)
 
@@ -50,7 +51,7 @@ def assets_router() -> Router:
 def form_body(fields: type[msgspec.Struct], *, file: str) -> dict[str, OpenAPIMediaType]:
     """multipart/form-data with a required `file` and the optional fields of a struct."""
     _, components = msgspec.json.schema_components([fields])
-    properties = {
+    properties: dict[str, Reference | Schema] = {
         "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description=file),
         **{name: _schema(schema) for name, schema in components[fields.__name__]["properties"].items()},
     }

@@ -29,7 +29,7 @@ JSON_ONLY_CLIENT = "stt-ai-python/"
 
 
 class TranscribeForm(msgspec.Struct, frozen=True):
-    """The text fields beside `file`. Each description tells what a valid value is: it is also the error's second half."""
+    """The text fields beside `file`. A description says what a valid value is, to readers of the docs and of errors."""
 
     model: Annotated[str, Meta(description="the id of a model that /v1/models lists", max_length=100)] = (
         "large-v3-turbo"
@@ -46,7 +46,7 @@ class TranscribeForm(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, fields: dict[str, str]) -> TranscribeForm:
-        """Raises InvalidRequest naming the field, what came and what should. Fields that are not ours are left alone."""
+        """Raises InvalidRequest: the field, what it must be, what came. Fields that are not ours are left alone."""
         for field in msgspec.structs.fields(cls):
             if field.name not in fields:
                 continue
@@ -54,9 +54,7 @@ class TranscribeForm(msgspec.Struct, frozen=True):
             try:
                 msgspec.convert(value, field.type, strict=False)
             except msgspec.ValidationError:
-                raise InvalidRequest(
-                    f"{field.name} must be {_expected(field.type)}, not {value[:50]!r}."
-                ) from None
+                raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value[:50]!r}.") from None
         given = {name: value.strip() for name, value in fields.items()}
         return msgspec.convert(given, cls, strict=False)
 

@@ -1,8 +1,8 @@
 """multipart/form-data with one file in it, of any size, in little memory and within bounds.
 
 Litestar's own parser keeps text fields of any size in memory and every file part there is. Here the file goes to disk
-as it comes, into a temporary file without a name (nothing is left behind even if the process is killed), a field is a few
-kilobytes, and what is wrong with a form is said as soon as the client has finished sending it.
+as it comes, into a temporary file without a name (nothing stays behind even if the process is killed), a field is a
+few kilobytes, and what is wrong with a form is said when the client has finished sending it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ async def receive_form(request: Request[Any, Any, Any], limits: UploadLimits) ->
                                 reader.take(event)
                             await reader.write_out()
                         except (TritoneError, MultipartError, OSError) as error:
-                            # Most clients read no answer before they have sent everything: hear them out, store nothing.
+                            # Most clients read no answer before they have sent all: hear them out, store nothing.
                             failure = _failure(error)
                             parser.close(check_complete=False)
                     elif received > limits.file_bytes + FORM_OVERHEAD_BYTES:
@@ -95,9 +95,9 @@ async def _chunks(request: Request[Any, Any, Any], idle_timeout_s: float) -> Asy
                 event = await request.receive()
         except TimeoutError:
             raise InvalidRequest(f"The upload stopped for more than {idle_timeout_s:g} s; send it again.") from None
-        if event["type"] == "http.disconnect":
+        if event["type"] != "http.request":
             raise ClientGone("The client left before its upload was complete.")
-        if body := event.get("body", b""):
+        if body := event["body"]:
             yield body
         if not event.get("more_body", False):
             return

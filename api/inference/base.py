@@ -41,6 +41,10 @@ class ModelRegistry(Protocol):
         """What is deployed now. Fails at once when the server is away."""
         ...
 
+    async def is_alive(self, deployment: Deployment) -> bool:
+        """Whether a model that the server calls ready is: its own process may have died. A busy one is alive."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Inference:

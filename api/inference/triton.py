@@ -14,19 +14,42 @@ import numpy as np
 from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from api.errors import InferenceFailed, InferenceUnavailable, InvalidRequest
+from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Deployment, Floats, Inference, Pcm
-from api.inference.contracts import VOICE_ACTIVITY, DecodingOptions, ModelCard, Recognition
+from api.inference.contracts import (
+    ACTIVITY_FRAME_SAMPLES,
+    ACTIVITY_STATE_SIZE,
+    VOICE_ACTIVITY,
+    DecodingOptions,
+    ModelCard,
+    Recognition,
+)
 
 log = logging.getLogger(__name__)
 
 # Statuses after which the same call may well succeed: the server is starting, stopping, or loading the model.
 TRANSIENT = {"StatusCode.UNAVAILABLE", "StatusCode.NOT_FOUND"}
-# A Python backend whose process died answers INTERNAL with this until Triton has started another.
+# A model whose process has died is INTERNAL with these words, until Triton is started again; it still counts as ready.
 STUB_GONE = "tub process"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 RETRY_AFTER_S = 10
 REGISTRY_TIMEOUT_S = 5.0
+PROBE_TIMEOUT_S = 2.0
+
+CHANNEL = [
+    ("grpc.max_send_message_length", -1),  # what we send, we have bounded ourselves
+    ("grpc.max_receive_message_length", 16 * 1024 * 1024),
+    # gRPC's own pauses between attempts to reconnect grow to minutes; ours decide how long to wait.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+# Requests that are wrong on purpose, by kind of model.
+ONE_SAMPLE = ("PCM", np.zeros((1, 1), dtype=np.int16), "INT16")
+PROBES: dict[str, list[tuple[str, np.ndarray[Any, Any], str]]] = {
+    "whisper": [ONE_SAMPLE, ("OPTIONS", np.array([[b"probe"]], dtype=np.object_), "BYTES")],
+    VOICE_ACTIVITY: [ONE_SAMPLE, ("STATE", np.zeros((1, ACTIVITY_STATE_SIZE), dtype=np.float32), "FP32")],
+}
 
 T = TypeVar("T")
 
@@ -39,7 +62,7 @@ class TritonInference:
     """
 
     def __init__(self, url: str, *, patience_s: float, timeout_s: float) -> None:
-        self._client = InferenceServerClient(url)
+        self._client = InferenceServerClient(url, channel_args=CHANNEL)
         self._url = url
         self._patience_s = patience_s
         self._timeout_s = timeout_s
@@ -62,12 +85,17 @@ class TritonInference:
         try:
             return self._decoder.decode(result.as_numpy("RECOGNITION").item())
         except msgspec.MsgspecError as error:
-            raise InferenceFailed(f"The model {model} answered with something that is no recognition: {error}") from error
+            raise InferenceFailed(
+                f"The model {model} answered with something that is no recognition: {error}"
+            ) from error
 
     async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
         inputs = [_input("PCM", pcm[None], "INT16"), _input("STATE", state[None], "FP32")]
         result = await self._infer(VOICE_ACTIVITY, inputs, ["PROBABILITIES", "NEXT_STATE"])
-        return result.as_numpy("PROBABILITIES")[0], result.as_numpy("NEXT_STATE")[0]
+        probabilities, next_state = result.as_numpy("PROBABILITIES"), result.as_numpy("NEXT_STATE")
+        if probabilities.shape != (1, pcm.size // ACTIVITY_FRAME_SAMPLES) or next_state.shape != (1, state.size):
+            raise InferenceFailed(f"The model {VOICE_ACTIVITY} answered with tensors of the wrong size.")
+        return probabilities[0], next_state[0]
 
     async def deployments(self) -> list[Deployment]:
         try:
@@ -79,6 +107,19 @@ class TritonInference:
             ]
         except InferenceServerException as error:
             raise self._away(error) from error
+
+    async def is_alive(self, deployment: Deployment) -> bool:
+        """By a request that the model's process refuses without any work; once that is gone, Triton answers itself."""
+        probe = PROBES.get(deployment.card.kind)
+        if probe is None:
+            return True
+        try:
+            await self._client.infer(
+                deployment.name, [_input(*tensor) for tensor in probe], client_timeout=PROBE_TIMEOUT_S
+            )
+        except InferenceServerException as error:
+            return STUB_GONE not in str(error.message())
+        return True
 
     async def _card(self, model: Any) -> ModelCard:
         """A version's card; asked for once, because a version's content does not change."""
@@ -103,8 +144,6 @@ class TritonInference:
                 lambda: self._client.infer(model, inputs, outputs=requested, client_timeout=self._timeout_s)
             )
         except InferenceServerException as error:
-            if error.status() == "StatusCode.INVALID_ARGUMENT":
-                raise InvalidRequest(f"The model {model} cannot process this: {error.message()}") from error
             if error.status() == "StatusCode.DEADLINE_EXCEEDED":
                 raise InferenceUnavailable(
                     f"The model {model} did not answer within {self._timeout_s:.0f} s.", RETRY_AFTER_S

@@ -1,4 +1,4 @@
-"""Child processes that are kept running: one that dies is reported and started again, ever later the more often it dies."""
+"""Child processes kept running: one that dies is reported and started again, the later the more often it dies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_S = 60.0  # one that ran for this long has recovered: its pauses begin small again
 STOP_TIMEOUT_S = 15.0
-LOG_TAIL_LINES = 15
+LOG_TAIL_LINES = 5
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 

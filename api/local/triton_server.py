@@ -1,7 +1,7 @@
 """NVIDIA Triton out of the `nvidia-pytriton` wheel: no Docker, no GPU needed.
 
-The wheel carries tritonserver, the Python backend and one stub per Python version, but no layout that tritonserver starts
-from; this module makes that layout and the command line.
+The wheel carries tritonserver, the Python backend and one stub per Python version, but no layout that tritonserver
+starts from; this module makes that layout and the command line.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Triton warns about GPUs it does not find; those lines are of no use on a machine without one.
 EXIT_TIMEOUT_S = 5
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the Python backend keeps its regions, not a place of ours
 
 
 class TritonNotRunnable(Exception):
@@ -69,7 +69,7 @@ class TritonServer:
 
     def clean_up(self) -> None:
         """Remove what a Triton that was killed left in shared memory."""
-        for region in Path("/dev/shm").glob(f"{self.shared_memory_prefix}*"):
+        for region in SHARED_MEMORY.glob(f"{self.shared_memory_prefix}*"):
             region.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""`tritone up`: the demo models exported if need be, Triton and the API started, one transcription made, then watched."""
+"""`tritone up`: export the demo models if need be, start Triton and the API, transcribe once, then watch over both."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -24,6 +26,7 @@ DEMO_CLIP = PROJECT / "examples" / "meeting.flac"
 DEMO_ID = "demo"
 PUBLIC_IDS = ("large-v3-turbo", "large-v3", "medium", "small")
 START_TIMEOUT_S = 180.0
+WATCH_EVERY_S = 3.0
 
 
 class UpError(Exception):
@@ -66,8 +69,9 @@ async def _supervise(settings: Settings, options: UpOptions, triton: TritonServe
         "TRITON_URL": triton_url,
         "TRITONE_MODEL_ALIASES": json.dumps(aliases),
     }
+    server = Child("triton", triton.command(), triton.environment(), logs / "triton.log", _say, triton.clean_up)
     children = [
-        Child("triton", triton.command(), triton.environment(), logs / "triton.log", _say, triton.clean_up),
+        server,
         Child("api", [sys.executable, "-m", "api.cli", "serve"], api_environment, logs / "api.log", _say),
     ]
     url = f"http://{settings.host}:{settings.port}"
@@ -76,15 +80,16 @@ async def _supervise(settings: Settings, options: UpOptions, triton: TritonServe
         asyncio.get_running_loop().add_signal_handler(signal_, stop.set)
     running = [asyncio.create_task(child.keep_running()) for child in children]
     stopping = asyncio.create_task(stop.wait())
-    smoke = asyncio.create_task(_smoke_transcription(url))
+    smoke = asyncio.create_task(_smoke_transcription(url, logs))
     try:
-        await asyncio.wait((smoke, stopping), return_when=asyncio.FIRST_COMPLETED)
+        await _first((smoke, stopping, *running))
         if smoke.done():
             _say(f'heard "{smoke.result()}" in {DEMO_CLIP.relative_to(PROJECT)}')
             _say(f"triton gRPC {triton_url}")
             _say(f"triton metrics http://127.0.0.1:{options.triton_metrics_port}/metrics")
             _say(f"tritone ready on {url}")
-            await stopping
+            running.append(asyncio.create_task(_restart_on_crashed_models(url, server)))
+            await _first((stopping, *running))
     finally:
         for task in (smoke, stopping, *running):
             task.cancel()
@@ -93,7 +98,29 @@ async def _supervise(settings: Settings, options: UpOptions, triton: TritonServe
     _say("stopped")
 
 
-async def _smoke_transcription(url: str) -> str:
+async def _restart_on_crashed_models(url: str, server: Child) -> None:
+    """A model's process that dies stays dead while Triton lives on, and Triton counts it as ready."""
+    async with httpx.AsyncClient(timeout=START_TIMEOUT_S, trust_env=False) as client:
+        while True:
+            await asyncio.sleep(WATCH_EVERY_S)
+            try:
+                models = (await client.get(f"{url}/health")).json()["models"]
+            except (httpx.TransportError, ValueError, KeyError):
+                continue  # the API itself is down, and being restarted
+            crashed = [name for name, state in models.items() if state == "crashed"]
+            if crashed:
+                _say(f"the process of {', '.join(crashed)} has died; triton is restarted")
+                await server.stop()
+
+
+async def _first(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Until one of them is done; if it failed, its error is raised here."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        task.result()
+
+
+async def _smoke_transcription(url: str, logs: Path) -> str:
     """The text of the demo clip, as soon as the service gives it."""
     give_up = time.monotonic() + START_TIMEOUT_S
     failure = "it did not answer"
@@ -110,7 +137,7 @@ async def _smoke_transcription(url: str) -> str:
                     return text
                 failure = answer.text
             await asyncio.sleep(0.3)
-    raise UpError(f"The service did not transcribe within {START_TIMEOUT_S:g} s: {failure}")
+    raise UpError(f"The service did not transcribe within {START_TIMEOUT_S:g} s: {failure}\nIts logs are in {logs}.")
 
 
 def _require_free(host: str, port: int, variable: str) -> None:
@@ -119,7 +146,9 @@ def _require_free(host: str, port: int, variable: str) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise UpError(f"Port {port} on {host} cannot be used ({error.strerror}); choose another with {variable}.") from None
+            raise UpError(
+                f"Port {port} on {host} cannot be used ({error.strerror}); choose another with {variable}."
+            ) from None
 
 
 def _say(line: str) -> None:

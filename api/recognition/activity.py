@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class SpeechWindows:
     def duration_s(self) -> float:
         return self._heard / SAMPLE_RATE_HZ
 
-    async def of(self, blocks: AsyncIterator[Pcm]) -> AsyncIterator[SpeechWindow]:
+    async def of(self, blocks: AsyncIterator[Pcm]) -> AsyncGenerator[SpeechWindow, None]:
         unheard: list[Pcm] = []
         size = 0
         async for block in blocks:

@@ -1,8 +1,8 @@
 """Any audio or video as PCM, by ffmpeg in a process of its own.
 
-ffmpeg reads the upload as an already open file descriptor and may open nothing else: its `fd` protocol is the only one it
-is allowed, and only containers that hold their own audio are. So a playlist, a concat script or a reference inside a file
-cannot make it read a path or an address.
+ffmpeg reads the upload as an already open file descriptor and may open nothing else: `fd` is the only protocol it is
+allowed, and of containers only those that hold their own audio. So a playlist, a concat script or a reference inside a
+file cannot make it read a path or an address.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[AsyncItera
         env={},
         limit=2 * BLOCK_BYTES,
     )
-    assert process.stdout is not None and process.stderr is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
     _restrict(process.pid, limits)
     complaints = asyncio.create_task(_tail(process.stderr))
     try:

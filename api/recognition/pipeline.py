@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from api.inference.base import Inference
 from api.inference.contracts import DecodingOptions, Recognition
@@ -89,13 +89,13 @@ class Transcriber:
 
 
 async def in_order(
-    items: AsyncIterator[T], work: Callable[[T], Awaitable[R]], in_flight: int
-) -> AsyncIterator[R]:
+    items: AsyncIterator[T], work: Callable[[T], Coroutine[Any, Any, R]], in_flight: int
+) -> AsyncGenerator[R, None]:
     """The results of `work` in the items' order, at most `in_flight` at a time; closing it cancels what still runs."""
     running: deque[asyncio.Task[R]] = deque()
     try:
         async for item in items:
-            running.append(asyncio.ensure_future(work(item)))  # type: ignore[arg-type]
+            running.append(asyncio.create_task(work(item)))
             if len(running) >= in_flight:
                 yield await running[0]
                 running.popleft()

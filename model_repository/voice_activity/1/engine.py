@@ -89,7 +89,9 @@ def _frames(pcm: Pcm, context: Floats) -> Floats:
 
 def _problem(pcm: Pcm, state: Floats) -> str | None:
     if pcm.size == 0 or pcm.size % FRAME_SAMPLES:
-        return f"PCM must hold a whole number of {FRAME_SAMPLES}-sample frames, at least one; it holds {pcm.size} samples."
+        return (
+            f"PCM must hold a whole number of {FRAME_SAMPLES}-sample frames, at least one; it holds {pcm.size} samples."
+        )
     if pcm.size > MAX_SAMPLES:
         return f"PCM may hold at most {MAX_SAMPLES} samples; it holds {pcm.size}."
     if state.size != STATE_SIZE or not np.isfinite(state).all():

@@ -1,8 +1,8 @@
 """Whisper over CTranslate2: a batch of windows in, one recognition or error per window out.
 
-All windows of a batch share one feature extraction and one encoder pass. Decoding is one `generate` per group of windows
-whose options cannot be mixed in a call, aligning words to time is one `align` per language. No window's answer depends
-on which others happened to share its batch.
+All windows of a batch share one feature extraction and one encoder pass. Decoding is one `generate` per group of
+windows whose options cannot be mixed in a call, aligning words to time is one `align` per language. No window's answer
+depends on which others happened to share its batch.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ TIME_TOKEN_S = 0.02
 DECODER_POSITIONS = 448
 MAX_PROMPT_TOKENS = DECODER_POSITIONS // 2 - 1  # what Whisper leaves to the text before a window
 
-# Of Radford et al. 2022, section 4.5, and openai/whisper: when a decoding is repetitive or unlikely, try the next temperature.
+# Radford et al. 2022, section 4.5: when a decoding is repetitive or unlikely, try the next temperature.
 MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 SILENCE_NO_SPEECH_PROB = 0.6
@@ -230,7 +230,7 @@ class WhisperEngine:
         hotwords = hotwords[:MAX_PROMPT_TOKENS]
         room = MAX_PROMPT_TOKENS - len(hotwords)
         before = hotwords + (earlier[-room:] if room else [])
-        return ([tokenizer.sot_prev, *before] if before else []) + tokenizer.sot_sequence
+        return [*([tokenizer.sot_prev] if before else []), *before, *tokenizer.sot_sequence]
 
     def _decode(
         self, encoded: ctranslate2.StorageView, windows: Sequence[Window], tokenizers: Sequence[Tokenizer]

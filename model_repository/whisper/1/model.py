@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from engine import DecodingOptions, Recognition, Window, WhisperEngine, WindowError
+from engine import DecodingOptions, Recognition, WhisperEngine, Window, WindowError
 
 
 class TritonPythonModel:
@@ -38,7 +38,7 @@ class TritonPythonModel:
         waiting: list[int] = []
         for request in requests:
             if request.is_cancelled():
-                answers.append(_Cancelled())
+                answers.append(CancelledRequestError())
                 continue
             try:
                 windows.append(self._window(request))
@@ -58,7 +58,7 @@ class TritonPythonModel:
         return Window(pcm, self._decoder.decode(options[0]))
 
     def _response(self, answer: Recognition | Exception) -> Any:
-        if isinstance(answer, _Cancelled):
+        if isinstance(answer, CancelledRequestError):
             error = pb_utils.TritonError("The client has gone.", pb_utils.TritonError.CANCELLED)
             return pb_utils.InferenceResponse(error=error)
         if isinstance(answer, Exception):
@@ -68,5 +68,5 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor("RECOGNITION", payload)])
 
 
-class _Cancelled(Exception):
+class CancelledRequestError(Exception):
     """Nobody waits for this answer any more."""

@@ -81,11 +81,10 @@ def join_punctuation(words: Sequence[TimedWord]) -> list[TimedWord]:
     opening = ""
     for word in words:
         mark = word.text.strip()
-        if not mark and joined:
+        closes = all(character in CLOSING for character in mark) and not (mark and word.text.startswith(" "))
+        if closes and joined and not opening:
             joined[-1] = replace(joined[-1], text=joined[-1].text + word.text)
-        elif mark and joined and not opening and not word.text.startswith(" ") and all(c in CLOSING for c in mark):
-            joined[-1] = replace(joined[-1], text=joined[-1].text + word.text)
-        elif mark and all(c in OPENING for c in mark):
+        elif mark and all(character in OPENING for character in mark):
             opening += word.text
         else:
             joined.append(replace(word, text=opening + word.text))
@@ -98,7 +97,7 @@ def join_punctuation(words: Sequence[TimedWord]) -> list[TimedWord]:
 
 
 def within(span: TextSpan, words: list[TimedWord]) -> list[TimedWord]:
-    """Whatever silence surrounds a phrase, the alignment gives to its first and last word; the time stamps know better."""
+    """The alignment gives the silence around a phrase to its first and last word; the time stamps know better."""
     if words and words[0].start < span.start < words[0].end:
         words[0] = replace(words[0], start=span.start)
     if words and words[-1].start < span.end < words[-1].end:
