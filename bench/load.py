@@ -115,12 +115,12 @@ def measure_baseline(weights: Path, clips: Sequence[Clip], requests: int) -> Out
 
 
 def window_counts(metrics: str | None) -> tuple[int, int]:
-    """Windows inferred and engine calls made by all Whisper models so far, from Triton's own counters."""
+    """Windows recognised and engine calls made by all Whisper models so far, from Triton's own counters."""
     if metrics is None:
         return 0, 0
     text = httpx.get(metrics).text
     totals = []
-    for counter in ("nv_inference_count", "nv_inference_exec_count"):
+    for counter in ("nv_inference_request_success", "nv_inference_exec_count"):
         values = re.findall(rf'^{counter}{{model="whisper-[^}}]*}} (\d+)', text, re.MULTILINE)
         totals.append(sum(map(int, values)))
     return totals[0], totals[1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,7 +18,8 @@ import requests
 from sttai import STTClient, STTError
 
 from bench.load import window_counts
-from tests.conftest import PUBLIC_IDS, Clip, Stack, ffmpeg
+from bench.long import write_recording
+from tests.conftest import PROJECT, PUBLIC_IDS, Clip, Stack, ffmpeg, free_ports
 
 # Name, and what ffmpeg needs to know to write it. The names are the contract's sixteen.
 CONTAINERS = {
@@ -189,11 +192,48 @@ def test_windows_of_many_requests_share_engine_calls(stack: Stack, clips: list[C
     assert after[1] - before[1] <= 12
 
 
-def test_a_killed_triton_comes_back_and_the_request_finishes(stack: Stack, clips: list[Clip]) -> None:
-    stack.child("tritonserver").send_signal(signal.SIGKILL)
-    answer = httpx.post(f"{stack.url}/v1/transcribe", files={"file": clips[0].path.read_bytes()}, timeout=120)
-    assert answer.json().get("text") == clips[0].text, answer.text
-    stack.wait_for("triton ended (killed by SIGKILL)")
+def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -> None:
+    page = client.get("/schema").text
+    assert not re.findall(r"(?:src|href)=.https?:", page)
+    for asset in re.findall(r"(?:src|href)=.(/[^\"']+)", page):
+        assert client.get(asset).status_code == 200, asset
+    form = client.get("/schema/openapi.json").json()["paths"]["/v1/transcribe"]["post"]["requestBody"]["content"]
+    properties = form["multipart/form-data"]["schema"]["properties"]
+    assert set(properties) == {"file", "model", "language", "diarize", "speakers", "response_format"}
+    assert properties["response_format"]["default"] == "json"
+
+
+def test_triton_killed_in_mid_file_costs_no_word(stack: Stack, clips: list[Clip], tmp_path: Path) -> None:
+    write_recording(tmp_path / "long.flac", minutes=4)
+
+    def transcribe() -> httpx.Response:
+        with (tmp_path / "long.flac").open("rb") as recording:
+            return httpx.post(f"{stack.url}/v1/transcribe", files={"file": recording}, timeout=120)
+
+    undisturbed = transcribe().json()
+    with ThreadPoolExecutor(1) as thread:
+        before, _ = window_counts(stack.metrics_url)
+        disturbed = thread.submit(transcribe)
+        while window_counts(stack.metrics_url)[0] < before + 2:
+            time.sleep(0.01)
+        stack.child("tritonserver").send_signal(signal.SIGKILL)
+        assert not disturbed.done()
+        stack.wait_for("triton ended (killed by SIGKILL)")
+        assert disturbed.result().json() == undisturbed
+
+
+def test_a_model_whose_process_dies_is_noticed_and_comes_back(stack: Stack, clips: list[Clip]) -> None:
+    for process in stack.child("tritonserver").children():
+        if "whisper-demo" in " ".join(process.cmdline()):
+            process.kill()
+    with ThreadPoolExecutor(1) as thread:
+        recording = {"file": clips[0].path.read_bytes()}
+        waiting = thread.submit(httpx.post, f"{stack.url}/v1/transcribe", files=recording, timeout=120)
+        while (health := httpx.get(f"{stack.url}/health")).status_code == 200:
+            time.sleep(0.05)
+        assert health.json()["models"]["whisper-demo"] == "crashed"
+        stack.wait_for("the process of whisper-demo has died")
+        assert waiting.result().json().get("text") == clips[0].text
 
 
 def test_a_killed_api_comes_back(stack: Stack, clips: list[Clip]) -> None:
@@ -206,3 +246,23 @@ def test_a_killed_api_comes_back(stack: Stack, clips: list[Clip]) -> None:
         except httpx.TransportError:
             time.sleep(0.1)
     raise AssertionError("the API did not come back")
+
+
+def test_without_triton_every_answer_says_to_come_back(clips: list[Clip]) -> None:
+    port, nothing_there = free_ports(2)
+    environment = {**os.environ, "PORT": str(port), "TRITON_URL": f"127.0.0.1:{nothing_there}"}
+    api = subprocess.Popen([sys.executable, "-m", "api.cli", "serve"], cwd=PROJECT, env=environment)
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=httpx.HTTPTransport(retries=10)) as client:
+            answers = [
+                client.post("/v1/transcribe", files={"file": clips[0].path.read_bytes()}),
+                client.get("/health"),
+                client.get("/v1/models"),
+            ]
+        for answer in answers:
+            assert answer.status_code == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert "not available" in answer.json()["error"]
+    finally:
+        api.terminate()
+        api.wait(30)

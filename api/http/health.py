@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,10 +10,8 @@ import msgspec
 from litestar import Controller, Response, get
 
 from api.errors import InferenceUnavailable
-from api.inference.base import Deployment, Inference, ModelRegistry
+from api.inference.base import Deployment, Inference
 from api.inference.contracts import VOICE_ACTIVITY
-
-CRASHED = "crashed"
 
 
 class HealthBody(msgspec.Struct, omit_defaults=True):
@@ -40,17 +37,17 @@ class HealthController(Controller):
     @get("/health", summary="Whether the service can transcribe now; 503 when it cannot")
     async def health(self, inference: Inference) -> Response[HealthBody]:
         try:
-            models = await _states(inference.registry)
-            error = _missing(models)
+            deployments = await inference.registry.deployments()
+            error = _missing(deployments)
         except InferenceUnavailable as away:
-            models, error = [], str(away)
+            deployments, error = [], str(away)
         gpu = find_gpu()
         body = HealthBody(
             status="degraded" if error else "ok",
             gpu_available=gpu.name is not None,
             gpu_name=gpu.name,
             gpu_memory_mb=gpu.memory_mb,
-            models={deployment.name: state for deployment, state in models},
+            models={deployment.name: _state(deployment) for deployment in deployments},
             error=error,
         )
         if not error:
@@ -58,19 +55,15 @@ class HealthController(Controller):
         return Response(body, status_code=503, headers={"Retry-After": "10"})
 
 
-async def _states(registry: ModelRegistry) -> list[tuple[Deployment, str]]:
-    async def state(deployment: Deployment) -> str:
-        if not deployment.ready:
-            return "unavailable"
-        return "ready" if await registry.is_alive(deployment) else CRASHED
-
-    deployments = await registry.deployments()
-    return list(zip(deployments, await asyncio.gather(*map(state, deployments)), strict=True))
+def _state(deployment: Deployment) -> str:
+    if deployment.crashed:
+        return "crashed"
+    return "ready" if deployment.ready else "unavailable"
 
 
-def _missing(models: list[tuple[Deployment, str]]) -> str:
+def _missing(deployments: list[Deployment]) -> str:
     """What keeps the service from transcribing, in a sentence; empty when nothing does."""
-    ready = {deployment.card.kind for deployment, state in models if state == "ready"}
+    ready = {deployment.card.kind for deployment in deployments if _state(deployment) == "ready"}
     for kind, what in (("whisper", "speech"), (VOICE_ACTIVITY, "voice activity")):
         if kind not in ready:
             return f"No {what} model is ready."

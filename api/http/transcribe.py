@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -63,6 +64,7 @@ def _expected(annotation: Any) -> str:
     return next(meta.description for meta in annotation.__metadata__ if isinstance(meta, Meta) and meta.description)
 
 
+@dataclass
 class TranscribeOperation(Operation):
     """The form is read by hand, so its schema is given by hand, too."""
 

@@ -16,12 +16,13 @@ Floats = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A model that the inference server knows, ready or not."""
+    """A model that the inference server knows. `crashed`: it counts as ready, but its process was just found dead."""
 
     name: str
     version: str
     ready: bool
     card: ModelCard
+    crashed: bool = False
 
 
 class SpeechRecognizer(Protocol):
@@ -39,10 +40,6 @@ class VoiceActivityDetector(Protocol):
 class ModelRegistry(Protocol):
     async def deployments(self) -> list[Deployment]:
         """What is deployed now. Fails at once when the server is away."""
-        ...
-
-    async def is_alive(self, deployment: Deployment) -> bool:
-        """Whether a model that the server calls ready is: its own process may have died. A busy one is alive."""
         ...
 
 

@@ -65,9 +65,6 @@ class FakeRegistry:
         ]
         return [*whisper, Deployment("voice_activity", "1", True, ModelCard("voice_activity", "Loudness"))]
 
-    async def is_alive(self, deployment: Deployment) -> bool:
-        return True
-
 
 def fake_inference(recognizer: FakeRecognizer | None = None, registry: FakeRegistry | None = None) -> Inference:
     return Inference(recognizer or FakeRecognizer(), FakeVoiceActivity(), registry or FakeRegistry())

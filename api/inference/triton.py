@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,6 @@ from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Deployment, Floats, Inference, Pcm
 from api.inference.contracts import (
     ACTIVITY_FRAME_SAMPLES,
-    ACTIVITY_STATE_SIZE,
     VOICE_ACTIVITY,
     DecodingOptions,
     ModelCard,
@@ -34,7 +34,7 @@ STUB_GONE = "tub process"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 RETRY_AFTER_S = 10
 REGISTRY_TIMEOUT_S = 5.0
-PROBE_TIMEOUT_S = 2.0
+CRASH_REMEMBERED_S = 10.0  # longer than the pauses between the calls of a request that waits for the model
 
 CHANNEL = [
     ("grpc.max_send_message_length", -1),  # what we send, we have bounded ourselves
@@ -44,13 +44,6 @@ CHANNEL = [
     ("grpc.min_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
-# Requests that are wrong on purpose, by kind of model.
-ONE_SAMPLE = ("PCM", np.zeros((1, 1), dtype=np.int16), "INT16")
-PROBES: dict[str, list[tuple[str, np.ndarray[Any, Any], str]]] = {
-    "whisper": [ONE_SAMPLE, ("OPTIONS", np.array([[b"probe"]], dtype=np.object_), "BYTES")],
-    VOICE_ACTIVITY: [ONE_SAMPLE, ("STATE", np.zeros((1, ACTIVITY_STATE_SIZE), dtype=np.float32), "FP32")],
-}
-
 T = TypeVar("T")
 
 
@@ -69,6 +62,7 @@ class TritonInference:
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Recognition)
         self._cards: dict[tuple[str, str], ModelCard] = {}
+        self._crashes: dict[str, float] = {}  # when a model's process was last found dead
 
     def inference(self) -> Inference:
         return Inference(self, self, self)
@@ -101,25 +95,18 @@ class TritonInference:
         try:
             index = await self._client.get_model_repository_index(client_timeout=REGISTRY_TIMEOUT_S)
             return [
-                Deployment(model.name, model.version, model.state == "READY", await self._card(model))
+                Deployment(
+                    model.name,
+                    model.version,
+                    model.state == "READY",
+                    await self._card(model),
+                    self._crashed(model.name),
+                )
                 for model in index.models
                 if model.version
             ]
         except InferenceServerException as error:
             raise self._away(error) from error
-
-    async def is_alive(self, deployment: Deployment) -> bool:
-        """By a request that the model's process refuses without any work; once that is gone, Triton answers itself."""
-        probe = PROBES.get(deployment.card.kind)
-        if probe is None:
-            return True
-        try:
-            await self._client.infer(
-                deployment.name, [_input(*tensor) for tensor in probe], client_timeout=PROBE_TIMEOUT_S
-            )
-        except InferenceServerException as error:
-            return STUB_GONE not in str(error.message())
-        return True
 
     async def _card(self, model: Any) -> ModelCard:
         """A version's card; asked for once, because a version's content does not change."""
@@ -141,7 +128,7 @@ class TritonInference:
         requested = [InferRequestedOutput(name) for name in outputs]
         try:
             return await self._patiently(
-                lambda: self._client.infer(model, inputs, outputs=requested, client_timeout=self._timeout_s)
+                model, lambda: self._client.infer(model, inputs, outputs=requested, client_timeout=self._timeout_s)
             )
         except InferenceServerException as error:
             if error.status() == "StatusCode.DEADLINE_EXCEEDED":
@@ -152,19 +139,26 @@ class TritonInference:
                 raise self._away(error) from error
             raise InferenceFailed(f"The model {model} failed: {error.message()}") from error
 
-    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _patiently(self, model: str, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat the call while the server is away, with growing pauses; the last failure is raised as it is."""
         give_up = time.monotonic() + self._patience_s
         pause = FIRST_PAUSE_S
         while True:
             try:
-                return await call()
+                result = await call()
+                self._crashes.pop(model, None)
+                return result
             except InferenceServerException as error:
+                if _process_died(error):
+                    self._crashes[model] = time.monotonic()
                 if not _transient(error) or time.monotonic() + pause > give_up:
                     raise
             # Jitter, so that the requests of a whole outage do not come back as one.
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _crashed(self, model: str) -> bool:
+        return time.monotonic() - self._crashes.get(model, -math.inf) < CRASH_REMEMBERED_S
 
     def _away(self, error: InferenceServerException) -> InferenceUnavailable:
         log.warning("Triton at %s is away: %s", self._url, error)
@@ -172,7 +166,11 @@ class TritonInference:
 
 
 def _transient(error: InferenceServerException) -> bool:
-    return error.status() in TRANSIENT or STUB_GONE in str(error.message())
+    return error.status() in TRANSIENT or _process_died(error)
+
+
+def _process_died(error: InferenceServerException) -> bool:
+    return STUB_GONE in str(error.message())
 
 
 def _input(name: str, array: np.ndarray[Any, Any], datatype: str) -> InferInput:

@@ -27,6 +27,7 @@ DEMO_ID = "demo"
 PUBLIC_IDS = ("large-v3-turbo", "large-v3", "medium", "small")
 START_TIMEOUT_S = 180.0
 WATCH_EVERY_S = 3.0
+RECOVERY_S = 20.0  # until the API has forgotten that the model was dead
 
 
 class UpError(Exception):
@@ -111,6 +112,7 @@ async def _restart_on_crashed_models(url: str, server: Child) -> None:
             if crashed:
                 _say(f"the process of {', '.join(crashed)} has died; triton is restarted")
                 await server.stop()
+                await asyncio.sleep(RECOVERY_S)
 
 
 async def _first(tasks: Sequence[asyncio.Task[Any]]) -> None:
