@@ -102,35 +102,63 @@ def test_an_answer_does_not_depend_on_its_batch(engine: Any, clips: list[Clip]) 
     assert together[1].language == "es"
 
 
+class Recorder:
+    """A model that notes how often it is asked for what."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+        self.encoded: list[int] = []
+        self.generated: list[tuple[int, int, float]] = []
+        self.aligned: list[int] = []
+
+    def encode(self, features: Any) -> Any:
+        self.encoded.append(features.shape[0])
+        return self._model.encode(features)
+
+    def generate(self, features: Any, prompts: Any, **options: Any) -> Any:
+        temperature = options["sampling_temperature"] if options["sampling_topk"] == 0 else 0.0
+        self.generated.append((len(prompts), options["beam_size"], temperature))
+        return self._model.generate(features, prompts, **options)
+
+    def align(self, features: Any, start: Any, tokens: Any, frames: Any) -> Any:
+        self.aligned.append(len(tokens))
+        return self._model.align(features, start, tokens, frames)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)
+
+
+def test_a_batch_is_one_call_where_it_can_be(engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder(engine._model)
+    monkeypatch.setattr(engine, "_model", recorder)
+    options = whisper.DecodingOptions
+    mixed = [
+        options(),
+        options(language="es"),
+        options(task="translate", language="en"),
+        options(beam_size=1),
+        options(),
+    ]
+    engine.recognize([whisper.Window(pcm(clip), one) for clip, one in zip(clips, mixed, strict=False)])
+    assert recorder.encoded == [5]
+    assert sorted(recorder.generated) == [(1, 1, 0.0), (4, 5, 0.0)]
+    assert sum(recorder.aligned) == 5
+
+
 def test_only_failing_windows_are_decoded_again(
     engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the next temperature, as one call, on the encoder output there is."""
     noise = np.random.default_rng(1).normal(0, 3000, 160_000).astype(np.int16)
-    calls: list[tuple[int, float]] = []
-    encoded: list[int] = []
-    model = engine._model
-
-    class Counting:
-        def generate(self, features: Any, prompts: Any, **options: Any) -> Any:
-            calls.append((len(prompts), options["sampling_temperature"] if options["sampling_topk"] == 0 else 0.0))
-            return model.generate(features, prompts, **options)
-
-        def encode(self, features: Any) -> Any:
-            encoded.append(features.shape[0])
-            return model.encode(features)
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(model, name)
-
-    monkeypatch.setattr(engine, "_model", Counting())
+    recorder = Recorder(engine._model)
+    monkeypatch.setattr(engine, "_model", recorder)
     monkeypatch.setattr(whisper, "SILENCE_NO_SPEECH_PROB", 2.0)
     monkeypatch.setattr(whisper, "MIN_AVG_LOGPROB", -0.2)
     options = whisper.DecodingOptions(temperatures=(0.0, 0.5))
     windows = [whisper.Window(audio, options) for audio in (pcm(clips[0]), noise, pcm(clips[1]))]
     answers = engine.recognize(windows)
-    assert encoded == [3]
-    assert calls == [(3, 0.0), (1, 0.5)]
+    assert recorder.encoded == [3]
+    assert recorder.generated == [(3, 5, 0.0), (1, 1, 0.5)]
     assert [segment.text for segment in answers[0].segments] == [clips[0].text]
 
 

@@ -20,8 +20,8 @@ def transcripts(draw: st.DrawFn) -> Transcript:
     for _ in range(draw(st.integers(0, 6))):
         words = []
         for _ in range(draw(st.integers(1, 25))):
-            clock += draw(st.integers(0, 200))
-            length = draw(st.integers(1, 120))
+            clock += draw(st.sampled_from([0, 0, 0, 5, 30, 79, 80, 200]))
+            length = draw(st.integers(1, 45))
             text = draw(st.text("abcdefg<&é你", min_size=1, max_size=15)) + draw(
                 st.sampled_from(["", "", ".", ",", "?"])
             )
