@@ -32,7 +32,8 @@ clean: ## Remove the environment and what the service wrote
 
 # torch comes first and pinned: asked for by another package, pip would take the build with several GB of CUDA.
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,local,dev]'
-	touch $@
+	@echo "Setting up $(VENV): some minutes, the first time"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt torch
+	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,local,dev]'
+	@touch $@

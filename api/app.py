@@ -37,7 +37,10 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         chosen = inference
         if chosen is None:
             triton = TritonInference(
-                settings.triton_url, patience_s=settings.triton_patience_s, timeout_s=settings.triton_timeout_s
+                settings.triton_url,
+                patience_s=settings.triton_patience_s,
+                timeout_s=settings.triton_timeout_s,
+                max_windows=settings.max_windows,
             )
             chosen = triton.inference()
         app.state.inference = chosen
@@ -50,7 +53,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             beam_size=settings.beam_size,
         )
         app.state.upload_limits = UploadLimits(
-            settings.max_upload_bytes, settings.upload_idle_timeout_s, settings.spool_dir
+            settings.max_upload_bytes, settings.upload_idle_timeout_s, settings.upload_timeout_s, settings.spool_dir
         )
         yield
         if triton is not None:

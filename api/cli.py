@@ -8,10 +8,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from api import __version__
 from api.formats import FORMATS
 from api.settings import Settings, SettingsError, from_env
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+EXPORTERS = {
+    "whisper": "a Whisper checkpoint, from a hub or a folder",
+    "voice_activity": "Silero VAD",
+    "demo": "the demo models",
+}
 
 
 class CliError(Exception):
@@ -20,7 +25,12 @@ class CliError(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if arguments.run is _export:
+        arguments.rest = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return int(arguments.run(arguments))
     except (CliError, SettingsError) as error:
@@ -32,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tritone", description="Speech-to-text in your own house.")
+    parser.add_argument("--version", action="version", version=f"tritone {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="start Triton with the demo models and the API on this machine")
@@ -42,17 +53,22 @@ def _parser() -> argparse.ArgumentParser:
 
     transcribe = commands.add_parser("transcribe", help="send recordings to a running service and print what was said")
     transcribe.add_argument("files", nargs="+", metavar="FILE", type=Path)
-    transcribe.add_argument("--url", default=os.environ.get("TRITONE_URL", DEFAULT_URL), help="default: %(default)s")
+    transcribe.add_argument("--url", default=_default_url(), help="default: %(default)s")
     transcribe.add_argument("--model", default="large-v3-turbo", help="default: %(default)s")
     transcribe.add_argument("--language", default="auto", help="default: %(default)s")
     transcribe.add_argument("--format", choices=tuple(FORMATS), default="txt", help="default: %(default)s")
     transcribe.set_defaults(run=_transcribe)
 
-    export = commands.add_parser("export", help="make a deployable model version from a checkpoint", add_help=False)
-    export.add_argument("kind", nargs="?", metavar="KIND", help="whisper, voice_activity or demo")
-    export.add_argument("rest", nargs=argparse.REMAINDER)
-    export.set_defaults(run=_export)
+    export = commands.add_parser("export", help="make a deployable model version from a checkpoint")
+    kinds = export.add_subparsers(dest="kind", required=True, metavar="KIND")
+    for kind, what in EXPORTERS.items():
+        # The exporter has arguments and a --help of its own.
+        kinds.add_parser(kind, help=what, add_help=False).set_defaults(run=_export)
     return parser
+
+
+def _default_url() -> str:
+    return os.environ.get("TRITONE_URL") or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
 
 
 def _up(_: argparse.Namespace) -> int:
@@ -61,14 +77,21 @@ def _up(_: argparse.Namespace) -> int:
 
     options = up.UpOptions(
         home=Path(os.environ.get("TRITONE_HOME", ".tritone")),
-        triton_grpc_port=int(os.environ.get("TRITON_GRPC_PORT", "8001")),
-        triton_metrics_port=int(os.environ.get("TRITON_METRICS_PORT", "8002")),
+        triton_grpc_port=_port("TRITON_GRPC_PORT", "8001"),
+        triton_metrics_port=_port("TRITON_METRICS_PORT", "8002"),
     )
     try:
         up.run(from_env(), options)
     except (up.UpError, TritonNotRunnable) as error:
         raise CliError(str(error)) from error
     return 0
+
+
+def _port(variable: str, default: str) -> int:
+    value = os.environ.get(variable, default)
+    if not value.isdecimal() or not 1 <= int(value) <= 65535:
+        raise CliError(f"{variable}={value!r}: a port is a number from 1 to 65535.")
+    return int(value)
 
 
 def _serve(_: argparse.Namespace) -> int:
@@ -83,7 +106,7 @@ def _serve(_: argparse.Namespace) -> int:
         port=settings.port,
         http="h11",  # unlike httptools, it bounds the size of headers
         access_log=False,
-        log_level="warning",
+        log_level="info",
         timeout_graceful_shutdown=10,
     )
     return 0
@@ -135,10 +158,6 @@ def _error(answer: object) -> str:
 def _export(arguments: argparse.Namespace) -> int:
     from importlib import import_module
 
-    kinds = ("whisper", "voice_activity", "demo")
-    if arguments.kind not in kinds:
-        print(f"usage: tritone export {{{','.join(kinds)}}} … (--help after a kind tells its options)")
-        return 0 if arguments.kind in (None, "-h", "--help") else 2
     try:
         artifact = import_module("export_scripts.artifact")
         exporter = import_module(f"export_scripts.{arguments.kind}")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 MIB = 1024 * 1024
+Count = Annotated[int, Meta(ge=1, le=2**40)]
+Seconds = Annotated[float, Meta(gt=0, le=10**7)]
 
 
 class SettingsError(Exception):
@@ -19,7 +22,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """TRITONE_ and a field's name in capitals is its variable; HOST, PORT and TRITON_URL go without the prefix."""
 
     host: str = "127.0.0.1"
-    port: int = 8000
+    port: Annotated[int, Meta(ge=1, le=65535)] = 8000
     triton_url: str = "127.0.0.1:8001"
     """Triton's gRPC address, host:port."""
 
@@ -28,23 +31,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     spool_dir: str | None = None
     """Where uploads wait while they are processed; the system's temporary folder by default."""
-    max_upload_bytes: int = 2048 * MIB
-    upload_idle_timeout_s: float = 60.0
+    max_upload_bytes: Count = 2048 * MIB
+    upload_idle_timeout_s: Seconds = 60.0
     """An upload that sends nothing for this long is given up."""
+    upload_timeout_s: Seconds = 3600.0
+    """So is one that takes longer than this."""
 
-    max_audio_s: float = 24 * 3600.0
-    max_decoders: int = 64
+    max_audio_s: Seconds = 24 * 3600.0
+    max_decoders: Count = 64
     """Recordings decoded at the same time, each by an ffmpeg process of its own; more wait their turn."""
-    decoder_memory_bytes: int = 1024 * MIB
-    decoder_cpu_s: int = 1800
+    decoder_memory_bytes: Count = 1024 * MIB
+    decoder_cpu_s: Count = 1800
 
-    windows_in_flight: int = 6
-    """Windows of one recording that Triton has at the same time; each is at most 960 kB here."""
-    beam_size: int = 5
+    windows_in_flight: Count = 6
+    """Windows of one recording that are with Triton at the same time; each is at most 960 kB here."""
+    max_windows: Count = 128
+    """The same for all recordings together."""
+    beam_size: Annotated[int, Meta(ge=1, le=16)] = 5
 
-    triton_patience_s: float = 45.0
+    triton_patience_s: Seconds = 45.0
     """How long a request waits for a Triton that is away before it ends in 503."""
-    triton_timeout_s: float = 300.0
+    triton_timeout_s: Seconds = 300.0
     """How long one call to Triton, waiting in its queue included, may take."""
 
 

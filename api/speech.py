@@ -41,7 +41,6 @@ class Transcript:
     duration: float
     segments: tuple[Segment, ...]
     model: str
-    task: str = "transcribe"
     speakers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
 

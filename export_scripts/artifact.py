@@ -47,9 +47,11 @@ class Target:
         return self.directory / self.name
 
 
-def add_target_arguments(parser: argparse.ArgumentParser, *, name: str, max_batch_size: int) -> None:
+def add_target_arguments(parser: argparse.ArgumentParser, *, name: str | None, max_batch_size: int) -> None:
+    """`name` is the default; without one it must be given."""
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model repository to write into")
-    parser.add_argument("--name", default=name, help="the model's name in Triton (%(default)s)")
+    default = "" if name is None else " (%(default)s)"
+    parser.add_argument("--name", default=name, required=name is None, help=f"the model's name in Triton{default}")
     parser.add_argument("--version", type=int, default=1, help="the version to write (%(default)s)")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what it runs on (%(default)s)")
     parser.add_argument("--instances", type=int, default=1, help="instances per device (%(default)s)")
@@ -92,7 +94,7 @@ def write_version(
     # A leading dot: Triton takes only numeric names for versions, so a half-written one is never served.
     partial = to.model_directory / f".{to.version}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(MODEL_SOURCES / kind / "1", partial, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(MODEL_SOURCES / kind / "1", partial, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     shutil.move(weights, partial / "weights")
 
     card = {"kind": kind, **card}

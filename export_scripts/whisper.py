@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
         default=WINDOW_FRAMES,
         help="the shortest window, in frames of 10 ms, that the checkpoint was measured to take (%(default)s)",
     )
-    add_target_arguments(parser, name="whisper-small", max_batch_size=16)
+    add_target_arguments(parser, name=None, max_batch_size=16)
     return parser
 
 

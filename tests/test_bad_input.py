@@ -169,6 +169,31 @@ def test_too_large_is_413_however_it_comes(service: FakeService) -> None:
         assert b" 413 " in connection.recv(1000)
 
 
+def test_nothing_comes_in_beside_the_form_without_bound(service: FakeService) -> None:
+    """Neither before its first boundary nor after its last."""
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    refused(service.client.post("/v1/transcribe", content=bytes(8 * 1024**2), headers=headers), status=413)
+    epilogue = FIELD.format("model", "small").encode() + b"--B--\r\n" + bytes(8 * 1024**2)
+    refused(service.client.post("/v1/transcribe", content=epilogue, headers=headers), status=413)
+
+
+def test_a_client_that_reads_no_answer_before_it_has_sent_all(service: FakeService) -> None:
+    body = b"POST /v1/transcribe HTTP/1.1\r\nHost: x\r\nContent-Type: audio/wav\r\nContent-Length: 5000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0)) as connection:
+        connection.sendall(body + bytes(5_000_000))
+        assert b" 400 " in connection.recv(1000)
+
+
+def test_no_place_to_store_an_upload(clips: list[Clip], tmp_path: Path) -> None:
+    service = start_fake_service(tmp_path / "missing")
+    try:
+        answer = send(service, clips[0].path.read_bytes())
+        refused(answer, "could not be stored", status=503)
+        assert int(answer.headers["Retry-After"]) > 0
+    finally:
+        stop_fake_service(service)
+
+
 def test_unknown_routes_and_methods(service: FakeService) -> None:
     refused(service.client.get("/v2/transcribe"), "/schema", status=404)
     refused(service.client.get("/v1/transcribe"), "GET", status=405)
@@ -191,7 +216,8 @@ def test_a_client_that_leaves_takes_its_work_along(tmp_path: Path) -> None:
     """Once in the middle of its upload, and once while the model is at work on it."""
     service = start_fake_service(tmp_path, fake_delay_s="60", upload_idle_timeout_s=1)
     port = httpx.URL(service.url).port or 0
-    recording = lying_wav(3_200_000)[:44] + b"\xff\x0f" * 1_600_000
+    samples = 16_000 * 600  # long enough for the decoder to be far ahead of the model
+    recording = lying_wav(2 * samples)[:44] + b"\xff\x0f" * samples
     try:
         with socket.create_connection(("127.0.0.1", port)) as leaves_early:
             leaves_early.sendall(upload_head(len(recording)) + recording[:2_000_000])
@@ -201,6 +227,7 @@ def test_a_client_that_leaves_takes_its_work_along(tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", port)) as leaves_late:
             leaves_late.sendall(upload_head(len(recording)) + recording + b"\r\n--B--\r\n")
             until(lambda: any("ffmpeg" in name for name in service.leftovers()))
+            time.sleep(1)
         service.assert_nothing_left()
 
         with socket.create_connection(("127.0.0.1", port)) as falls_silent:

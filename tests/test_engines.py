@@ -162,6 +162,34 @@ def test_only_failing_windows_are_decoded_again(
     assert [segment.text for segment in answers[0].segments] == [clips[0].text]
 
 
+def test_unlikely_words_in_silence_are_dropped(engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whisper, "SILENCE_NO_SPEECH_PROB", -1.0)
+    monkeypatch.setattr(whisper, "MIN_AVG_LOGPROB", 0.0)
+    (answer,) = engine.recognize([whisper.Window(pcm(clips[0]), whisper.DecodingOptions())])
+    assert answer.segments == []
+    assert answer.temperature == 0.0
+
+
+def test_a_decoding_that_is_cut_off_says_how_far_it_came(
+    engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentences = [clips[0], clips[1], clips[3]]
+    pause = np.zeros(8000, dtype=np.int16)
+    audio = np.concatenate([part for clip in sentences for part in (pcm(clip), pause)])
+    options = whisper.DecodingOptions(temperatures=(0.0,))
+    (whole,) = engine.recognize([whisper.Window(audio, options)])
+    assert whole.decoded_s == audio.size / 16_000
+    assert [segment.text for segment in whole.segments] == [clip.text for clip in sentences]
+
+    monkeypatch.setattr(whisper, "DECODER_POSITIONS", 40)
+    monkeypatch.setattr(whisper, "MAX_TEXT_TOKENS", 20)
+    (first,) = engine.recognize([whisper.Window(audio, options)])
+    assert [segment.text for segment in first.segments] == [clip.text for clip in sentences[:2]]
+    assert first.decoded_s < whole.segments[2].start + 0.3
+    (rest,) = engine.recognize([whisper.Window(audio[round(first.decoded_s * 16_000) :], options)])
+    assert [segment.text for segment in rest.segments] == [sentences[2].text]
+
+
 @pytest.fixture(scope="module")
 def detector(models: Path) -> Any:
     return activity.VoiceActivityEngine(models / "voice_activity" / "1" / "weights" / "silero_vad.onnx")

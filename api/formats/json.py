@@ -80,7 +80,7 @@ def write_verbose(transcript: Transcript) -> bytes:
     segments = [_verbose_segment(number, segment) for number, segment in enumerate(transcript.segments)]
     return msgspec.json.encode(
         VerboseTranscriptBody(
-            task=transcript.task,
+            task="transcribe",
             text=transcript.text,
             language=transcript.language,
             language_probability=transcript.language_probability,

@@ -6,8 +6,9 @@ The limits are those of common subtitling guides (BBC, Netflix): 42 characters a
 from __future__ import annotations
 
 import html
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from api.speech import Segment, Transcript, Word
 
@@ -15,6 +16,7 @@ LINE_CHARS = 42
 CUE_LINES = 2
 CUE_MAX_S = 7.0
 CUE_MIN_S = 1.0
+CLOSEST_S = 0.1
 READING_CHARS_PER_S = 17.0
 PAUSE_S = 0.8  # where nobody speaks for this long, no cue goes on
 SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")
@@ -49,7 +51,7 @@ def write_vtt(transcript: Transcript) -> bytes:
 
 def cues_of(transcript: Transcript) -> list[Cue]:
     """The cues in order; they do not overlap, and each word stands in one of them."""
-    groups = [group for segment in transcript.segments for group in _groups(_words(segment))]
+    groups = _apart(group for segment in transcript.segments for group in _groups(_words(segment)))
     cues = []
     for index, group in enumerate(groups):
         lines = _wrap(group)
@@ -57,15 +59,33 @@ def cues_of(transcript: Transcript) -> list[Cue]:
         readable_until = start + max(CUE_MIN_S, sum(map(len, lines)) / READING_CHARS_PER_S)
         # A cue that is short for its text stays on into the pause behind it, but never into the next cue.
         end = max(spoken_until, min(readable_until, start + CUE_MAX_S))
-        if index + 1 < len(groups):
-            end = min(end, groups[index + 1][0].start)
-        cues.append(Cue(start, max(end, start), tuple(lines)))
+        limit = groups[index + 1][0].start if index + 1 < len(groups) else max(spoken_until, transcript.duration)
+        cues.append(Cue(start, min(end, limit), tuple(lines)))
     return cues
 
 
+def _apart(groups: Iterable[list[Word]]) -> list[list[Word]]:
+    """Groups that begin at least a tenth of a second after each other; one that does not joins the one before it."""
+    apart: list[list[Word]] = []
+    for group in groups:
+        if apart and group[0].start - apart[-1][0].start < CLOSEST_S:
+            apart[-1] += group
+        else:
+            apart.append(group)
+    return apart
+
+
 def _words(segment: Segment) -> Sequence[Word]:
-    """The segment's words; one that was recognised without word times counts as a single word."""
-    return segment.words or (Word(f" {segment.text}", segment.start, segment.end, segment.confidence),)
+    """The segment's words; where it was recognised without their times, they share its time evenly."""
+    if segment.words:
+        return [word for word in segment.words if word.text.strip()]
+    texts = segment.text.split()
+    step = (segment.end - segment.start) / max(1, len(texts))
+    times = [segment.start + step * number for number in range(len(texts) + 1)]
+    return [
+        Word(f" {text}", start, end, segment.confidence)
+        for text, (start, end) in zip(texts, pairwise(times), strict=True)
+    ]
 
 
 def _groups(words: Sequence[Word]) -> Iterator[list[Word]]:

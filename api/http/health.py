@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
 from litestar import Controller, Response, get
+from litestar.openapi.datastructures import ResponseSpec
 
 from api.errors import InferenceUnavailable
 from api.inference.base import Deployment, Inference
@@ -34,7 +33,11 @@ class Gpu:
 class HealthController(Controller):
     tags = ["health"]
 
-    @get("/health", summary="Whether the service can transcribe now; 503 when it cannot")
+    @get(
+        "/health",
+        summary="Whether the service can transcribe now",
+        responses={503: ResponseSpec(HealthBody, generate_examples=False, description="It cannot, or not all of it")},
+    )
     async def health(self, inference: Inference) -> Response[HealthBody]:
         try:
             deployments = await inference.registry.deployments()
@@ -47,7 +50,7 @@ class HealthController(Controller):
             gpu_available=gpu.name is not None,
             gpu_name=gpu.name,
             gpu_memory_mb=gpu.memory_mb,
-            models={deployment.name: _state(deployment) for deployment in deployments},
+            models=_states(deployments),
             error=error,
         )
         if not error:
@@ -61,9 +64,19 @@ def _state(deployment: Deployment) -> str:
     return "ready" if deployment.ready else "unavailable"
 
 
+def _states(deployments: list[Deployment]) -> dict[str, str]:
+    """A model of several versions is what the best of them is."""
+    worst_first = sorted(
+        deployments, key=lambda deployment: ("unavailable", "crashed", "ready").index(_state(deployment))
+    )
+    return {deployment.name: _state(deployment) for deployment in worst_first}
+
+
 def _missing(deployments: list[Deployment]) -> str:
     """What keeps the service from transcribing, in a sentence; empty when nothing does."""
-    ready = {deployment.card.kind for deployment in deployments if _state(deployment) == "ready"}
+    if crashed := [deployment.name for deployment in deployments if deployment.crashed]:
+        return f"The process of {', '.join(crashed)} has died."
+    ready = {deployment.card.kind for deployment in deployments if deployment.ready}
     for kind, what in (("whisper", "speech"), (VOICE_ACTIVITY, "voice activity")):
         if kind not in ready:
             return f"No {what} model is ready."
@@ -71,26 +84,17 @@ def _missing(deployments: list[Deployment]) -> str:
 
 
 def find_gpu() -> Gpu:
-    """The first GPU that NVML sees from here; none where there is no NVIDIA driver."""
+    """The first GPU that NVML sees from here; none where there is no NVIDIA driver, or none that tells of itself."""
     import pynvml  # only where somebody asks
-
-    with _nvml() as available:
-        if not available or pynvml.nvmlDeviceGetCount() == 0:
-            return Gpu()
-        device = pynvml.nvmlDeviceGetHandleByIndex(0)
-        return Gpu(str(pynvml.nvmlDeviceGetName(device)), pynvml.nvmlDeviceGetMemoryInfo(device).total // 1024**2)
-
-
-@contextmanager
-def _nvml() -> Iterator[bool]:
-    import pynvml
 
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        yield False
-        return
+        return Gpu()
     try:
-        yield True
+        device = pynvml.nvmlDeviceGetHandleByIndex(0)
+        return Gpu(str(pynvml.nvmlDeviceGetName(device)), pynvml.nvmlDeviceGetMemoryInfo(device).total // 1024**2)
+    except pynvml.NVMLError:
+        return Gpu()
     finally:
         pynvml.nvmlShutdown()

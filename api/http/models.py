@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import msgspec
 from litestar import Controller, get
+from litestar.openapi.datastructures import ResponseSpec
 
+from api.http.openapi import ErrorBody
 from api.recognition.catalog import ModelCatalog
 from api.recognition.languages import LANGUAGES
 
@@ -36,7 +38,11 @@ class ModelsController(Controller):
     path = "/v1"
     tags = ["models"]
 
-    @get("/models", summary="The models that can transcribe now")
+    @get(
+        "/models",
+        summary="The models that can transcribe now",
+        responses={503: ResponseSpec(ErrorBody, generate_examples=False, description="Triton is away")},
+    )
     async def models(self, catalog: ModelCatalog) -> ModelsBody:
         return ModelsBody(
             [

@@ -47,16 +47,15 @@ class TranscribeForm(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, fields: dict[str, str]) -> TranscribeForm:
-        """Raises InvalidRequest: the field, what it must be, what came. Fields that are not ours are left alone."""
+        """Raises InvalidRequest: the field, what it must be, what came. An empty field counts as not sent."""
+        given = {name: text for name, value in fields.items() if (text := value.strip())}
         for field in msgspec.structs.fields(cls):
-            if field.name not in fields:
-                continue
-            value = fields[field.name].strip()
-            try:
-                msgspec.convert(value, field.type, strict=False)
-            except msgspec.ValidationError:
-                raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value[:50]!r}.") from None
-        given = {name: value.strip() for name, value in fields.items()}
+            if field.name in given:
+                try:
+                    msgspec.convert(given[field.name], field.type, strict=False)
+                except msgspec.ValidationError:
+                    value = given[field.name][:50]
+                    raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value!r}.") from None
         return msgspec.convert(given, cls, strict=False)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,51 +31,66 @@ HOW_TO = "send the recording as multipart/form-data in the field `file`, as curl
 
 @dataclass(frozen=True)
 class Form:
-    """The text fields and the uploaded file, open for reading."""
+    """The text fields, and the uploaded file, open for reading."""
 
     fields: dict[str, str]
     file: IO[bytes]
-    size: int
 
 
 @dataclass(frozen=True)
 class UploadLimits:
     file_bytes: int
     idle_timeout_s: float
+    timeout_s: float
     spool_dir: str | None = None
+
+    @property
+    def form_bytes(self) -> int:
+        return self.file_bytes + FORM_OVERHEAD_BYTES
 
 
 @asynccontextmanager
 async def receive_form(request: Request[Any, Any, Any], limits: UploadLimits) -> AsyncIterator[Form]:
-    """Raises InvalidRequest, TooLarge, Unavailable (no room to store it) or ClientGone."""
-    boundary = _boundary(request)
-    if (request.content_length or 0) > limits.file_bytes + FORM_OVERHEAD_BYTES and "expect" in request.headers:
+    """Raises InvalidRequest, TooLarge, Unavailable (it cannot be stored) or ClientGone."""
+    if (request.content_length or 0) > limits.form_bytes and "expect" in request.headers:
         raise _too_large(limits)  # the client waits for our word before it sends anything
-    with tempfile.TemporaryFile(dir=limits.spool_dir) as file:
+    with _spool_file(limits) as file:
         reader = _FormReader(file, limits)
         failure: TritoneError | None = None
         received = 0
-        try:
-            with PushMultipartParser(boundary, max_segment_count=MAX_FIELDS + 1) as parser:
-                async for chunk in _chunks(request, limits.idle_timeout_s):
-                    received += len(chunk)
-                    if failure is None:
-                        try:
-                            for event in parser.parse(chunk):
-                                reader.take(event)
-                            await reader.write_out()
-                        except (TritoneError, MultipartError, OSError) as error:
-                            # Most clients read no answer before they have sent all: hear them out, store nothing.
-                            failure = _failure(error)
-                            parser.close(check_complete=False)
-                    elif received > limits.file_bytes + FORM_OVERHEAD_BYTES:
-                        break
-            await reader.write_out(everything=True)
-        except (MultipartError, OSError) as error:
-            failure = failure or _failure(error)
+        parser: PushMultipartParser | None = None
+        async for chunk in _chunks(request, limits):
+            received += len(chunk)
+            if received > limits.form_bytes:
+                raise failure or _too_large(limits)
+            # Most clients read no answer before they have sent all: hear them out, but store nothing more.
+            if failure is None:
+                try:
+                    parser = parser or PushMultipartParser(_boundary(request), max_segment_count=MAX_FIELDS + 1)
+                    for event in parser.parse(chunk):
+                        reader.take(event)
+                    await reader.write_out()
+                except (TritoneError, MultipartError, OSError) as error:
+                    failure = _failure(error)
         if failure is not None:
             raise failure
+        try:
+            if parser is None:
+                _boundary(request)
+                raise InvalidRequest(f"The request has no body: {HOW_TO}")
+            parser.close()
+            await reader.write_out(everything=True)
+        except (MultipartError, OSError) as error:
+            raise _failure(error) from error
         yield reader.form()
+
+
+def _spool_file(limits: UploadLimits) -> IO[bytes]:
+    """Unbuffered: what could not be written must not be tried again when the file is closed."""
+    try:
+        return tempfile.TemporaryFile(dir=limits.spool_dir, buffering=0)
+    except OSError as error:
+        raise _failure(error) from error
 
 
 def _boundary(request: Request[Any, Any, Any]) -> str:
@@ -88,13 +104,17 @@ def _boundary(request: Request[Any, Any, Any]) -> str:
     return str(options["boundary"])
 
 
-async def _chunks(request: Request[Any, Any, Any], idle_timeout_s: float) -> AsyncIterator[bytes]:
+async def _chunks(request: Request[Any, Any, Any], limits: UploadLimits) -> AsyncIterator[bytes]:
+    deadline = time.monotonic() + limits.timeout_s
     while True:
         try:
-            async with asyncio.timeout(idle_timeout_s):
+            async with asyncio.timeout(min(limits.idle_timeout_s, deadline - time.monotonic())):
                 event = await request.receive()
         except TimeoutError:
-            raise InvalidRequest(f"The upload stopped for more than {idle_timeout_s:g} s; send it again.") from None
+            raise InvalidRequest(
+                f"The upload stopped for more than {limits.idle_timeout_s:g} s, or took more than "
+                f"{limits.timeout_s:g} s; send it again."
+            ) from None
         if event["type"] != "http.request":
             raise ClientGone("The client left before its upload was complete.")
         if body := event["body"]:
@@ -178,13 +198,16 @@ class _FormReader:
         """In a thread: a slow disk must not hold up everybody else's streams."""
         if len(self._unwritten) >= WRITE_BYTES or (everything and self._unwritten):
             unwritten, self._unwritten = self._unwritten, bytearray()
-            await asyncio.to_thread(self.file.write, unwritten)
-        if everything:
-            await asyncio.to_thread(self.file.flush)
+            await asyncio.to_thread(self._write, unwritten)
+
+    def _write(self, data: bytearray) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self.file.write(left) :]
 
     def form(self) -> Form:
         if not self._has_file:
             raise InvalidRequest(f"There is no file in the form: {HOW_TO}")
         if self.size == 0:
             raise InvalidRequest("The file is empty; send a recording.")
-        return Form(self.fields, self.file, self.size)
+        return Form(self.fields, self.file)

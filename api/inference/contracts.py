@@ -61,7 +61,10 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Recognition(msgspec.Struct, frozen=True):
-    """What was said in one window, and how sure the model is of it."""
+    """What was said in one window, and how sure the model is of it.
+
+    `decoded_s` is the window's length, or less where it held more words than the model can write at once.
+    """
 
     language: str
     language_probability: float
@@ -70,6 +73,7 @@ class Recognition(msgspec.Struct, frozen=True):
     no_speech_prob: float
     compression_ratio: float
     temperature: float
+    decoded_s: float
 
 
 class ModelCard(msgspec.Struct, frozen=True):

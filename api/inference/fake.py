@@ -22,9 +22,13 @@ LOUD = 500  # mean magnitude from which a frame counts as speech
 
 @dataclass
 class FakeRecognizer:
-    """Hears the word "tone" in every second of a window; `delay_s` is the time it takes per window."""
+    """Hears the word "tone" in every second of a window.
+
+    `delay_s` is the time it takes for a window, `most_s` how much of one it can write down at once.
+    """
 
     delay_s: float = 0.0
+    most_s: float = 30.0
     calls: list[tuple[str, int, DecodingOptions]] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
@@ -37,10 +41,11 @@ class FakeRecognizer:
             await asyncio.sleep(self.delay_s)
         finally:
             self.running -= 1
-        words = [Word(" tone", float(s), s + 0.5, 0.9) for s in range(max(1, pcm.size // 16_000))]
+        decoded_s = min(pcm.size / 16_000, self.most_s)
+        words = [Word(" tone", float(s), s + 0.5, 0.9) for s in range(max(1, int(decoded_s)))]
         text = "".join(word.word for word in words).strip()
         segment = Segment(0.0, words[-1].end, text, words if options.word_timestamps else [])
-        return Recognition(options.language or "en", 1.0, [segment], -0.1, 0.0, 1.0, 0.0)
+        return Recognition(options.language or "en", 1.0, [segment], -0.1, 0.0, 1.0, 0.0, decoded_s)
 
 
 class FakeVoiceActivity:

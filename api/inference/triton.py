@@ -54,11 +54,13 @@ class TritonInference:
     `timeout_s`. Cancelling the caller cancels the call in Triton's queue as well.
     """
 
-    def __init__(self, url: str, *, patience_s: float, timeout_s: float) -> None:
+    def __init__(self, url: str, *, patience_s: float, timeout_s: float, max_windows: int) -> None:
         self._client = InferenceServerClient(url, channel_args=CHANNEL)
         self._url = url
         self._patience_s = patience_s
         self._timeout_s = timeout_s
+        # What waits here does not wait in Triton's queue, where waiting counts against the time a call may take.
+        self._windows = asyncio.Semaphore(max_windows)
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Recognition)
         self._cards: dict[tuple[str, str], ModelCard] = {}
@@ -75,7 +77,8 @@ class TritonInference:
             _input("PCM", pcm[None], "INT16"),
             _input("OPTIONS", np.array([[self._encoder.encode(options)]], dtype=np.object_), "BYTES"),
         ]
-        result = await self._infer(model, inputs, ["RECOGNITION"])
+        async with self._windows:
+            result = await self._infer(model, inputs, ["RECOGNITION"])
         try:
             return self._decoder.decode(result.as_numpy("RECOGNITION").item())
         except msgspec.MsgspecError as error:

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 STEADY_S = 60.0  # one that ran for this long has recovered: its pauses begin small again
 STOP_TIMEOUT_S = 15.0
 LOG_TAIL_LINES = 5
+LOG_TAIL_BYTES = 8192
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -57,12 +59,20 @@ class Child:
                 await process.wait()
         except TimeoutError:
             self.report(f"{self.name} does not stop within {STOP_TIMEOUT_S:g} s and is killed")
-            process.kill()
+            self.kill()
             await process.wait()
+
+    def kill(self) -> None:
+        """At once, with the processes it started; keep_running starts it again."""
+        if self.process is not None and self.process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
     async def _start(self) -> asyncio.subprocess.Process:
         self.before_start()
         self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists():
+            self.log.rename(self.log.with_suffix(".previous.log"))
         with self.log.open("wb") as log:
             return await asyncio.create_subprocess_exec(
                 *self.command,
@@ -70,12 +80,14 @@ class Child:
                 stdout=log,
                 stderr=log,
                 env=dict(self.environment),
-                start_new_session=True,  # Ctrl-C reaches us alone, and we stop the children in order
+                start_new_session=True,  # Ctrl-C reaches us alone, and we stop the children
                 preexec_fn=_die_with(os.getpid()),
             )
 
     def _tail(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        with self.log.open("rb") as log:
+            log.seek(max(0, self.log.stat().st_size - LOG_TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "\n".join(f"    {line}" for line in lines)
 
 
@@ -92,4 +104,9 @@ def _die_with(parent: int) -> Callable[[], None]:
 
 
 def _ending(status: int) -> str:
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"

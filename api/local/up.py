@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -10,7 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,11 @@ DEMO_CLIP = PROJECT / "examples" / "meeting.flac"
 DEMO_ID = "demo"
 PUBLIC_IDS = ("large-v3-turbo", "large-v3", "medium", "small")
 START_TIMEOUT_S = 180.0
+LOOPBACK = "127.0.0.1"
+# -P: not from the folder we were started in, which may have an `api` of its own.
+PYTHON = (sys.executable, "-P", "-m")
 WATCH_EVERY_S = 3.0
+PORT_PATIENCE_S = 4.0
 RECOVERY_S = 20.0  # until the API has forgotten that the model was dead
 
 
@@ -47,21 +53,33 @@ def run(settings: Settings, options: UpOptions) -> None:
     repository = home / "model_repository"
     triton = TritonServer(home, repository, options.triton_grpc_port, options.triton_metrics_port)
     triton.command(), triton.environment()  # whatever they lack is said before anything is started
-    for variable, port in (
-        ("PORT", settings.port),
-        ("TRITON_GRPC_PORT", options.triton_grpc_port),
-        ("TRITON_METRICS_PORT", options.triton_metrics_port),
-    ):
-        _require_free(settings.host, port, variable)
-    # The exporters load torch, which neither this process nor what it starts should carry along.
-    exported = subprocess.run([sys.executable, "-m", "export_scripts.demo", "--to", str(repository)], check=False)
-    if exported.returncode != 0:
-        raise UpError("The demo models could not be exported.")
-    asyncio.run(_supervise(settings, options, triton, home / "logs"))
+    with _only_one(home):
+        _require_free(
+            ("PORT", settings.host, settings.port),
+            ("TRITON_GRPC_PORT", LOOPBACK, options.triton_grpc_port),
+            ("TRITON_METRICS_PORT", LOOPBACK, options.triton_metrics_port),
+        )
+        # The exporters load torch, which neither this process nor what it starts should carry along.
+        exported = subprocess.run([*PYTHON, "export_scripts.demo", "--to", str(repository)], check=False)
+        if exported.returncode != 0:
+            raise UpError("The demo models could not be exported.")
+        asyncio.run(_supervise(settings, options, triton, home / "logs"))
+
+
+@contextmanager
+def _only_one(home: Path) -> Iterator[None]:
+    """Two would write over each other's models, logs and shared memory."""
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UpError(f"A tritone runs already with {home}; choose another place with TRITONE_HOME.") from None
+        yield
 
 
 async def _supervise(settings: Settings, options: UpOptions, triton: TritonServer, logs: Path) -> None:
-    triton_url = f"127.0.0.1:{options.triton_grpc_port}"
+    triton_url = f"{LOOPBACK}:{options.triton_grpc_port}"
     aliases = settings.model_aliases or dict.fromkeys(PUBLIC_IDS, DEMO_ID)
     api_environment = {
         **os.environ,
@@ -73,9 +91,10 @@ async def _supervise(settings: Settings, options: UpOptions, triton: TritonServe
     server = Child("triton", triton.command(), triton.environment(), logs / "triton.log", _say, triton.clean_up)
     children = [
         server,
-        Child("api", [sys.executable, "-m", "api.cli", "serve"], api_environment, logs / "api.log", _say),
+        Child("api", [*PYTHON, "api.cli", "serve"], api_environment, logs / "api.log", _say),
     ]
-    url = f"http://{settings.host}:{settings.port}"
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"http://{host}:{settings.port}"
     stop = asyncio.Event()
     for signal_ in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signal_, stop.set)
@@ -87,7 +106,7 @@ async def _supervise(settings: Settings, options: UpOptions, triton: TritonServe
         if smoke.done():
             _say(f'heard "{smoke.result()}" in {DEMO_CLIP.relative_to(PROJECT)}')
             _say(f"triton gRPC {triton_url}")
-            _say(f"triton metrics http://127.0.0.1:{options.triton_metrics_port}/metrics")
+            _say(f"triton metrics http://{LOOPBACK}:{options.triton_metrics_port}/metrics")
             _say(f"tritone ready on {url}")
             running.append(asyncio.create_task(_restart_on_crashed_models(url, server)))
             await _first((stopping, *running))
@@ -111,7 +130,7 @@ async def _restart_on_crashed_models(url: str, server: Child) -> None:
             crashed = [name for name, state in models.items() if state == "crashed"]
             if crashed:
                 _say(f"the process of {', '.join(crashed)} has died; triton is restarted")
-                await server.stop()
+                server.kill()
                 await asyncio.sleep(RECOVERY_S)
 
 
@@ -142,15 +161,24 @@ async def _smoke_transcription(url: str, logs: Path) -> str:
     raise UpError(f"The service did not transcribe within {START_TIMEOUT_S:g} s: {failure}\nIts logs are in {logs}.")
 
 
-def _require_free(host: str, port: int, variable: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UpError(
-                f"Port {port} on {host} cannot be used ({error.strerror}); choose another with {variable}."
-            ) from None
+def _require_free(*addresses: tuple[str, str, int]) -> None:
+    """Variable, host and port: all can be bound at once. The processes of a service that was killed get time to end."""
+    give_up = time.monotonic() + PORT_PATIENCE_S
+    with ExitStack() as probes:
+        for variable, host, port in addresses:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            while True:
+                try:
+                    probe = probes.enter_context(socket.socket(family))
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind((host, port))
+                    break
+                except OSError as error:
+                    if time.monotonic() > give_up:
+                        raise UpError(
+                            f"Port {port} on {host} cannot be used ({error.strerror}); choose another with {variable}."
+                        ) from None
+                time.sleep(0.2)
 
 
 def _say(line: str) -> None:

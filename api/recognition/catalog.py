@@ -42,12 +42,15 @@ class ModelCatalog:
         self._registry = registry
         self._aliases = dict(aliases)
         self._known: list[SpeechModel] = []
+        self._loading: set[str] = set()
         self._known_at = -FRESH_S
         self._asking = asyncio.Lock()
 
     async def speech_models(self) -> list[SpeechModel]:
         """Asked of the server now: deployed models first, then aliases of those."""
-        self._known = _speech_models(await self._registry.deployments(), self._aliases)
+        deployments = await self._registry.deployments()
+        self._known = _speech_models(deployments, self._aliases)
+        self._loading = _ids(deployments) - {model.id for model in self._known}
         self._known_at = time.monotonic()
         return self._known
 
@@ -60,11 +63,12 @@ class ModelCatalog:
                 except InferenceUnavailable:
                     if not self._known:
                         raise
+                    self._known_at = time.monotonic()  # or each of those who wait here would ask in turn
         for model in self._known:
             if model.id == id_:
                 return model
-        if not self._known:
-            raise InferenceUnavailable("No speech model is loaded yet. Try again later.", retry_after_s=10)
+        if id_ in self._loading or not self._known:
+            raise InferenceUnavailable(f"The model {id_} is not ready yet. Try again later.", retry_after_s=10)
         raise UnknownModel(f"There is no model {id_!r}; use one of {', '.join(model.id for model in self._known)}.")
 
 
@@ -75,7 +79,12 @@ def _speech_models(deployments: list[Deployment], aliases: Mapping[str, str]) ->
         if deployment.ready and deployment.card.kind == "whisper" and deployment.name.startswith(WHISPER_PREFIX)
     }
     deployed = [SpeechModel(id_, id_, card) for id_, card in cards.items()]
-    aliased = [
-        SpeechModel(alias, id_, cards[id_]) for alias, id_ in aliases.items() if id_ in cards and alias not in cards
-    ]
-    return deployed + aliased
+    # A model that is being loaded is worth waiting for; its alias must not answer in its place.
+    free = {alias: id_ for alias, id_ in aliases.items() if alias not in _ids(deployments)}
+    return deployed + [SpeechModel(alias, id_, cards[id_]) for alias, id_ in free.items() if id_ in cards]
+
+
+def _ids(deployments: list[Deployment]) -> set[str]:
+    """Of all speech models that the server knows, ready or not."""
+    names = (deployment.name for deployment in deployments)
+    return {name.removeprefix(WHISPER_PREFIX) for name in names if name.startswith(WHISPER_PREFIX)}

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import resource
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -29,6 +30,8 @@ BYTES_PER_SAMPLE = 2
 BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
 ERROR_OUTPUT_BYTES = 4096
 OPEN_FILES = 32
+# What ffmpeg says of a file that is cut short or has holes, though it goes on and ends as if all were well.
+DAMAGE = re.compile("partial file|Invalid data|corrupt|truncat|Error submitting", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,17 @@ def ffmpeg() -> str:
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
+@dataclass
+class Audio:
+    """A recording as blocks of int16 (samples,), mono at 16 kHz, and what was wrong with it, known at its end."""
+
+    blocks: AsyncIterator[Pcm]
+    warnings: list[str]
+
+
 @asynccontextmanager
-async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[AsyncIterator[Pcm]]:
-    """The first audio stream of the open file `source` as blocks of int16 (samples,), mono at 16 kHz.
+async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
+    """The first audio stream of the open file `source`, silence standing where its time stamps leave a gap.
 
     The process ends with the context, whatever happened in it. Raises UnreadableMedia, also in the middle, when the
     file is nothing that decodes or is longer than the limit.
@@ -63,21 +74,40 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[AsyncItera
     )
     assert process.stdout is not None
     assert process.stderr is not None
-    _restrict(process.pid, limits)
     complaints = asyncio.create_task(_tail(process.stderr))
     try:
-        yield _blocks(process, process.stdout, complaints, limits)
+        _restrict(process.pid, limits)
+        warnings: list[str] = []
+        yield Audio(_blocks(process, process.stdout, complaints, limits, warnings), warnings)
     finally:
         if process.returncode is None:
             process.kill()
-        complaints.cancel()
+        # A pipe that is full is not read from, and one that is not read from never reports that the process ended.
+        while await process.stdout.read(BLOCK_BYTES):
+            pass
+        await complaints
         await process.wait()
 
 
 def _command() -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"]
     source = ["-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-fd", "0", "-i", "fd:"]
-    output = ["-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ), "-f", "s16le", "-flush_packets", "1", "pipe:1"]
+    # Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture.
+    place = ["-af", "aresample=async=1:first_pts=0"]
+    output = [
+        *place,
+        "-map",
+        "0:a:0",
+        "-ac",
+        "1",
+        "-ar",
+        str(SAMPLE_RATE_HZ),
+        "-f",
+        "s16le",
+        "-flush_packets",
+        "1",
+        "pipe:1",
+    ]
     return [ffmpeg(), *quiet, *source, *output]
 
 
@@ -92,10 +122,10 @@ def _restrict(pid: int, limits: DecoderLimits) -> None:
         (resource.RLIMIT_NOFILE, OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
     ):
-        try:
-            resource.prlimit(pid, kind, (value, value))
-        except ProcessLookupError:
-            return  # it has ended already
+        with suppress(ProcessLookupError):  # it has ended already
+            _, hard = resource.prlimit(pid, kind)
+            limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.prlimit(pid, kind, (limit, limit))
 
 
 async def _blocks(
@@ -103,13 +133,13 @@ async def _blocks(
     output: asyncio.StreamReader,
     complaints: asyncio.Task[str],
     limits: DecoderLimits,
+    warnings: list[str],
 ) -> AsyncIterator[Pcm]:
-    left = int(limits.audio_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
-    decoded = False
+    longest = int(limits.audio_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
+    decoded = 0
     while block := await _read(output):
-        decoded = True
-        left -= len(block)
-        if left < 0:
+        decoded += len(block)
+        if decoded > longest:
             raise UnreadableMedia(
                 f"The recording is longer than {limits.audio_s / 3600:g} hours; send it in shorter parts."
             )
@@ -119,6 +149,9 @@ async def _blocks(
         raise UnreadableMedia(_reason(await complaints, status))
     if status < 0:
         raise UnreadableMedia("Decoding the recording cost more processor time or memory than is allowed.")
+    if status > 0 or DAMAGE.search(await complaints):
+        seconds = decoded / BYTES_PER_SAMPLE / SAMPLE_RATE_HZ
+        warnings.append(f"The file is damaged or incomplete; {seconds:.1f} s of it could be decoded.")
 
 
 async def _read(output: asyncio.StreamReader) -> bytes:

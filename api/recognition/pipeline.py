@@ -15,10 +15,12 @@ from api.inference.contracts import DecodingOptions, Recognition
 from api.recognition.activity import SpeechWindow, SpeechWindows
 from api.recognition.catalog import SpeechModel
 from api.recognition.media import DecoderLimits, decode
-from api.speech import Segment, Transcript, Word
+from api.speech import SAMPLE_RATE_HZ, Segment, Transcript, Word
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+MIN_PROGRESS = SAMPLE_RATE_HZ  # a second: a decoding that is cut off before it has come that far goes in circles
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,16 +58,22 @@ class Transcriber:
         windows = SpeechWindows(self._inference.voice_activity)
         language, probability = options.language, 1.0
         segments: list[Segment] = []
-        async with self._decoders, decode(source, self._limits) as blocks, aclosing(windows.of(blocks)) as speech:
+        async with (
+            self._decoders,
+            decode(source, self._limits) as audio,
+            aclosing(windows.of(audio.blocks)) as speech,
+        ):
             # Windows are independent but for the language: the first one with words in it decides for all.
             while language is None and (window := await anext(speech, None)) is not None:
-                recognition = await self._recognize(window, options, None)
-                segments += _segments(window, recognition)
+                first = await self._recognize(window, options, None)
+                segments += _segments(window, first)
                 if segments:
-                    language, probability = recognition.language, recognition.language_probability
+                    language, probability = first.language, first.language_probability
+                    segments += await self._rest(window, first, options, language)
 
             async def recognize(window: SpeechWindow) -> list[Segment]:
-                return _segments(window, await self._recognize(window, options, language))
+                recognition = await self._recognize(window, options, language)
+                return _segments(window, recognition) + await self._rest(window, recognition, options, language)
 
             async with aclosing(in_order(speech, recognize, self._windows_in_flight)) as answers:
                 async for of_window in answers:
@@ -76,7 +84,19 @@ class Transcriber:
             duration=windows.duration_s,
             segments=tuple(segments),
             model=options.model.served_by,
+            warnings=tuple(audio.warnings),
         )
+
+    async def _rest(
+        self, window: SpeechWindow, recognition: Recognition, options: TranscriptionOptions, language: str | None
+    ) -> list[Segment]:
+        """What was said after the place where a window had more words than the model can write at once."""
+        segments: list[Segment] = []
+        while MIN_PROGRESS <= (done := round(recognition.decoded_s * SAMPLE_RATE_HZ)) < window.pcm.size:
+            window = SpeechWindow(window.start + done, window.pcm[done:])
+            recognition = await self._recognize(window, options, language)
+            segments += _segments(window, recognition)
+        return segments
 
     async def _recognize(
         self, window: SpeechWindow, options: TranscriptionOptions, language: str | None

@@ -51,5 +51,7 @@ def _fingerprint() -> str:
 def _sources() -> Iterator[Path]:
     for folder in ("model_repository", "export_scripts"):
         for file in sorted((PROJECT / folder).rglob("*")):
-            if file.is_file() and "__pycache__" not in file.parts:
+            if file.is_file() and not any(
+                part.startswith((".", "__pycache__")) for part in file.relative_to(PROJECT).parts
+            ):
                 yield file

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from faster_whisper.feature_extractor import FeatureExtractor
+from faster_whisper.tokenizer import _LANGUAGE_CODES as KNOWN_LANGUAGES
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
 from tokenizers import Tokenizer as VocabularyTokenizer
@@ -31,6 +32,7 @@ HOP_SAMPLES = 160  # one mel frame each 10 ms
 WINDOW_FRAMES = WINDOW_SAMPLES // HOP_SAMPLES
 TIME_TOKEN_S = 0.02
 DECODER_POSITIONS = 448
+MAX_TEXT_TOKENS = DECODER_POSITIONS // 2  # at which CTranslate2 stops, as Whisper does
 MAX_PROMPT_TOKENS = DECODER_POSITIONS // 2 - 1  # what Whisper leaves to the text before a window
 
 # Radford et al. 2022, section 4.5: when a decoding is repetitive or unlikely, try the next temperature.
@@ -81,7 +83,10 @@ class Segment(msgspec.Struct, frozen=True):
 
 
 class Recognition(msgspec.Struct, frozen=True):
-    """What was said in one window, and how sure the model is of it."""
+    """What was said in one window, and how sure the model is of it.
+
+    `decoded_s` is the window's length, or less where it held more words than the model can write at once.
+    """
 
     language: str
     language_probability: float
@@ -90,6 +95,7 @@ class Recognition(msgspec.Struct, frozen=True):
     no_speech_prob: float
     compression_ratio: float
     temperature: float
+    decoded_s: float
 
 
 @dataclass(frozen=True)
@@ -109,10 +115,18 @@ class _Decoding:
     temperature: float
 
     @property
+    def is_silence(self) -> bool:
+        """Unlikely words where nobody seems to speak: they are invented."""
+        return self.no_speech_prob > SILENCE_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB
+
+    @property
     def accepted(self) -> bool:
-        if self.no_speech_prob > SILENCE_NO_SPEECH_PROB and self.avg_logprob < MIN_AVG_LOGPROB:
-            return True  # silence: another temperature would only invent words
-        return self.compression_ratio <= MAX_COMPRESSION_RATIO and self.avg_logprob >= MIN_AVG_LOGPROB
+        good = self.compression_ratio <= MAX_COMPRESSION_RATIO and self.avg_logprob >= MIN_AVG_LOGPROB
+        return good or self.is_silence
+
+    @property
+    def is_cut_off(self) -> bool:
+        return len(self.tokens) >= MAX_TEXT_TOKENS
 
 
 class WhisperEngine:
@@ -163,10 +177,8 @@ class WhisperEngine:
             for (language, _), window in zip(languages, windows, strict=True)
         ]
         decodings = self._decode(encoded, windows, tokenizers)
-        spans = [
-            self._spans(decoding.tokens, window.pcm.size / SAMPLE_RATE_HZ)
-            for decoding, window in zip(decodings, windows, strict=True)
-        ]
+        lengths_s = [window.pcm.size / SAMPLE_RATE_HZ for window in windows]
+        spans = [self._spans(decoding, length_s) for decoding, length_s in zip(decodings, lengths_s, strict=True)]
         words = self._words(encoded, windows, tokenizers, spans)
         return [
             Recognition(
@@ -180,9 +192,10 @@ class WhisperEngine:
                 no_speech_prob=round(decoding.no_speech_prob, 4),
                 compression_ratio=round(decoding.compression_ratio, 4),
                 temperature=decoding.temperature,
+                decoded_s=spans_of_window[-1].end if decoding.is_cut_off and spans_of_window else length_s,
             )
-            for (language, probability), tokenizer, decoding, spans_of_window, words_of_window in zip(
-                languages, tokenizers, decodings, spans, words, strict=True
+            for (language, probability), tokenizer, decoding, length_s, spans_of_window, words_of_window in zip(
+                languages, tokenizers, decodings, lengths_s, spans, words, strict=True
             )
         ]
 
@@ -190,7 +203,9 @@ class WhisperEngine:
         if not 0 < window.pcm.size <= WINDOW_SAMPLES:
             return f"PCM must hold 1 to {WINDOW_SAMPLES} samples ({WINDOW_S} s); it holds {window.pcm.size}."
         language = window.options.language
-        if language is not None and self._vocabulary.token_to_id(f"<|{language}|>") is None:
+        if language is not None and (
+            language not in KNOWN_LANGUAGES or self._vocabulary.token_to_id(f"<|{language}|>") is None
+        ):
             return f"The model has no token for the language {language!r}."
         return None
 
@@ -280,11 +295,16 @@ class WhisperEngine:
             decodings.append(_Decoding(tokens, avg_logprob, result.no_speech_prob, ratio, temperature))
         return decodings
 
-    def _spans(self, tokens: Iterable[int], window_s: float) -> list[TextSpan]:
-        """The text between time stamps. A span that the model left open ends with the window."""
+    def _spans(self, decoding: _Decoding, window_s: float) -> list[TextSpan]:
+        """The text between time stamps. A span that is open at the end lasts as long as the window.
+
+        Of a decoding that was cut off, the open span is left out if there are others: it is decoded again, whole.
+        """
+        if decoding.is_silence:
+            return []
         spans: list[TextSpan] = []
         start, text = 0.0, list[int]()
-        for token in tokens:
+        for token in decoding.tokens:
             if token < self._plain.eot:
                 text.append(token)
             elif token >= self._plain.timestamp_begin:
@@ -293,7 +313,7 @@ class WhisperEngine:
                     spans.append(TextSpan(start, max(start, time), text))
                     text = []
                 start = time
-        if text:
+        if text and not (decoding.is_cut_off and spans):
             spans.append(TextSpan(start, window_s, text))
         return [span for span in spans if self._plain.decode(span.tokens).strip()]
 
