@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,6 +70,7 @@ def test_what_a_window_holds_too_much_of_is_sent_again(tmp_path: Path) -> None:
 
 class Failing(FakeRecognizer):
     async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+        await asyncio.sleep(0.5)  # meanwhile the decoder fills its pipe
         raise InferenceFailed("The model has failed.")
 
 
