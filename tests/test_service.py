@@ -19,7 +19,7 @@ from sttai import STTClient, STTError
 
 from bench.load import window_counts
 from bench.long import write_recording
-from tests.conftest import PROJECT, PUBLIC_IDS, Clip, Stack, ffmpeg, free_ports
+from tests.conftest import PROJECT, PUBLIC_IDS, Clip, Stack, ffmpeg, free_ports, start_stack, stop_stack
 
 # Name, and what ffmpeg needs to know to write it. The names are the contract's sixteen.
 CONTAINERS = {
@@ -201,6 +201,13 @@ def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -
     properties = form["multipart/form-data"]["schema"]["properties"]
     assert set(properties) == {"file", "model", "language", "diarize", "speakers", "response_format"}
     assert properties["response_format"]["default"] == "json"
+
+
+def test_a_second_service_in_the_same_place_is_refused(stack: Stack) -> None:
+    second = start_stack(stack.home)
+    second.wait_for("runs already")
+    stop_stack(second)
+    assert second.process.returncode == 1
 
 
 def test_triton_killed_in_mid_file_costs_no_word(stack: Stack, clips: list[Clip], tmp_path: Path) -> None:
