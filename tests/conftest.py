@@ -100,6 +100,11 @@ def start_stack(home: Path) -> Stack:
 
 def stop_stack(stack: Stack) -> None:
     stack.process.send_signal(signal.SIGINT)
+    end_of(stack)
+
+
+def end_of(stack: Stack) -> None:
+    """Wait until it has ended."""
     stack.process.wait(timeout=60)
     stack.reader.join()
     assert stack.process.stdout is not None

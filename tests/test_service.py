@@ -19,7 +19,7 @@ from sttai import STTClient, STTError
 
 from bench.load import window_counts
 from bench.long import write_recording
-from tests.conftest import PROJECT, PUBLIC_IDS, Clip, Stack, ffmpeg, free_ports, start_stack, stop_stack
+from tests.conftest import PROJECT, PUBLIC_IDS, Clip, Stack, end_of, ffmpeg, free_ports, start_stack
 
 # Name, and what ffmpeg needs to know to write it. The names are the contract's sixteen.
 CONTAINERS = {
@@ -206,7 +206,7 @@ def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -
 def test_a_second_service_in_the_same_place_is_refused(stack: Stack) -> None:
     second = start_stack(stack.home)
     second.wait_for("runs already")
-    stop_stack(second)
+    end_of(second)
     assert second.process.returncode == 1
 
 

@@ -16,7 +16,7 @@ LINE_CHARS = 42
 CUE_LINES = 2
 CUE_MAX_S = 7.0
 CUE_MIN_S = 1.0
-CLOSEST_S = 0.1
+CLOSEST_S = 0.001  # what the clock of a subtitle resolves
 READING_CHARS_PER_S = 17.0
 PAUSE_S = 0.8  # where nobody speaks for this long, no cue goes on
 SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")
@@ -65,7 +65,7 @@ def cues_of(transcript: Transcript) -> list[Cue]:
 
 
 def _apart(groups: Iterable[list[Word]]) -> list[list[Word]]:
-    """Groups that begin at least a tenth of a second after each other; one that does not joins the one before it."""
+    """Groups that begin at different times; one that begins with the one before it joins that."""
     apart: list[list[Word]] = []
     for group in groups:
         if apart and group[0].start - apart[-1][0].start < CLOSEST_S:
