@@ -94,6 +94,17 @@ def test_audio_keeps_its_place_beside_the_picture(tmp_path: Path) -> None:
             assert body["duration"] == pytest.approx(8, abs=0.15)
 
 
+def test_files_put_together_lose_nothing(tmp_path: Path) -> None:
+    """Their time stamps begin again in the middle."""
+    write_tones(tmp_path / "tones.flac", minutes=1)
+    with service(fake_inference()) as client:
+        for container in ("flac", "webm", "ogg"):
+            ffmpeg("-i", tmp_path / "tones.flac", "-ar", "48000", tmp_path / f"one.{container}")
+            (tmp_path / "two").write_bytes(2 * (tmp_path / f"one.{container}").read_bytes())
+            body = transcribe(client, tmp_path / "two").json()
+            assert body["duration"] == pytest.approx(120, abs=0.5), container
+
+
 def test_a_damaged_recording_says_so(tmp_path: Path) -> None:
     write_tones(tmp_path / "whole.flac", minutes=1)
     ffmpeg("-i", tmp_path / "whole.flac", "-movflags", "+faststart", tmp_path / "whole.mp4")

@@ -30,6 +30,10 @@ BYTES_PER_SAMPLE = 2
 BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
 ERROR_OUTPUT_BYTES = 4096
 OPEN_FILES = 32
+# Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture. But where time stamps step back,
+# as in files that were put together, they are moved on first: filling alone would drop what seems to have been before.
+FORWARD = "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+NB_SAMPLES);ld(1)'"
+FILLED = "aresample=async=1:first_pts=0"
 # What ffmpeg says of a file that is cut short or has holes, though it goes on and ends as if all were well.
 DAMAGE = re.compile("partial file|Invalid data|corrupt|truncat|Error submitting", re.IGNORECASE)
 
@@ -92,23 +96,9 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
 def _command() -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"]
     source = ["-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-fd", "0", "-i", "fd:"]
-    # Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture.
-    place = ["-af", "aresample=async=1:first_pts=0"]
-    output = [
-        *place,
-        "-map",
-        "0:a:0",
-        "-ac",
-        "1",
-        "-ar",
-        str(SAMPLE_RATE_HZ),
-        "-f",
-        "s16le",
-        "-flush_packets",
-        "1",
-        "pipe:1",
-    ]
-    return [ffmpeg(), *quiet, *source, *output]
+    audio = ["-af", f"{FORWARD},{FILLED}", "-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ)]
+    output = ["-f", "s16le", "-flush_packets", "1", "pipe:1"]
+    return [ffmpeg(), *quiet, *source, *audio, *output]
 
 
 def _restrict(pid: int, limits: DecoderLimits) -> None:
