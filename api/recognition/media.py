@@ -30,8 +30,8 @@ BYTES_PER_SAMPLE = 2
 BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
 ERROR_OUTPUT_BYTES = 4096
 OPEN_FILES = 32
-# Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture. But where time stamps step back,
-# as in files that were put together, they are moved on first: filling alone would drop what seems to have been before.
+# Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture. But where time stamps step
+# back, as in files that were put together, they are moved on first: filling alone would drop what seems past.
 FORWARD = "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+NB_SAMPLES);ld(1)'"
 FILLED = "aresample=async=1:first_pts=0"
 # What ffmpeg says of a file that is cut short or has holes, though it goes on and ends as if all were well.
