@@ -104,7 +104,7 @@ def stop_stack(stack: Stack) -> None:
 
 
 def end_of(stack: Stack) -> None:
-    """Wait until it has ended."""
+    """Wait until it has ended, and nothing that it started runs on."""
     stack.process.wait(timeout=60)
     stack.reader.join()
     assert stack.process.stdout is not None

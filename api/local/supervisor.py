@@ -40,6 +40,7 @@ class Child:
                 started = time.monotonic()
                 self.process = await self._start()
                 status = await self.process.wait()
+                self.kill()  # what it started and left behind: the processes of Triton's models
                 if time.monotonic() - started > STEADY_S:
                     pause = FIRST_PAUSE_S
                 self.report(f"{self.name} ended ({_ending(status)}); its last words, from {self.log}:\n{self._tail()}")
@@ -61,10 +62,11 @@ class Child:
             self.report(f"{self.name} does not stop within {STOP_TIMEOUT_S:g} s and is killed")
             self.kill()
             await process.wait()
+        self.kill()
 
     def kill(self) -> None:
-        """At once, with the processes it started; keep_running starts it again."""
-        if self.process is not None and self.process.returncode is None:
+        """At once, with all processes it started; keep_running starts it again."""
+        if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
 
