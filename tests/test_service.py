@@ -225,7 +225,7 @@ def test_triton_killed_in_mid_file_costs_no_word(stack: Stack, clips: list[Clip]
         disturbed = thread.submit(transcribe)
         while window_counts(stack.metrics_url)[0] < before + 2:
             time.sleep(0.01)
-        stack.child("tritonserver").send_signal(signal.SIGKILL)
+        stack.child("bin/tritonserver").send_signal(signal.SIGKILL)
         assert not disturbed.done()
         stack.wait_for("triton ended (killed by SIGKILL)")
         assert disturbed.result().json() == undisturbed
@@ -259,7 +259,7 @@ def test_a_model_whose_process_dies_is_noticed_and_comes_back(stack: Stack, clip
 
 
 def test_a_killed_api_comes_back(stack: Stack, clips: list[Clip]) -> None:
-    stack.child("serve").send_signal(signal.SIGKILL)
+    stack.child("api.cli").send_signal(signal.SIGKILL)
     stack.wait_for("api ended (killed by SIGKILL)")
     for _ in range(200):
         try:
