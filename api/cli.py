@@ -7,10 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from api import __version__
 from api.formats import FORMATS
 from api.settings import Settings, SettingsError, from_env
+
+if TYPE_CHECKING:
+    import httpx  # at run time only where it is used: `serve` keeps it out of its memory
 
 EXPORTERS = {
     "whisper": "a Whisper checkpoint, from a hub or a folder",
@@ -145,10 +149,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _error(answer: object) -> str:
-    import httpx
-
-    assert isinstance(answer, httpx.Response)
+def _error(answer: httpx.Response) -> str:
     try:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):

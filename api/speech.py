@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -42,7 +42,7 @@ class Transcript:
     segments: tuple[Segment, ...]
     model: str
     speakers: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:

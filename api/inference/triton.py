@@ -97,19 +97,14 @@ class TritonInference:
     async def deployments(self) -> list[Deployment]:
         try:
             index = await self._client.get_model_repository_index(client_timeout=REGISTRY_TIMEOUT_S)
-            return [
-                Deployment(
-                    model.name,
-                    model.version,
-                    model.state == "READY",
-                    await self._card(model),
-                    self._crashed(model.name),
-                )
-                for model in index.models
-                if model.version
-            ]
+            models = [model for model in index.models if model.version]
+            cards = await asyncio.gather(*map(self._card, models))
         except InferenceServerException as error:
             raise self._away(error) from error
+        return [
+            Deployment(model.name, model.version, model.state == "READY", card, self._crashed(model.name))
+            for model, card in zip(models, cards, strict=True)
+        ]
 
     async def _card(self, model: Any) -> ModelCard:
         """A version's card; asked for once, because a version's content does not change."""

@@ -36,6 +36,11 @@ class TritonServer:
     def shared_memory_prefix(self) -> str:
         return f"tritone_{self.grpc_port}_"
 
+    def check(self) -> None:
+        """Raises TritonNotRunnable where something is missing, before anything is started."""
+        self.command()
+        self.environment()
+
     def command(self) -> list[str]:
         wheel = _wheel() / "tritonserver"
         return [

@@ -52,7 +52,7 @@ def run(settings: Settings, options: UpOptions) -> None:
     home = options.home.resolve()
     repository = home / "model_repository"
     triton = TritonServer(home, repository, options.triton_grpc_port, options.triton_metrics_port)
-    triton.command(), triton.environment()  # whatever they lack is said before anything is started
+    triton.check()
     with _only_one(home):
         _require_free(
             ("PORT", settings.host, settings.port),

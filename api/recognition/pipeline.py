@@ -65,15 +65,13 @@ class Transcriber:
         ):
             # Windows are independent but for the language: the first one with words in it decides for all.
             while language is None and (window := await anext(speech, None)) is not None:
-                first = await self._recognize(window, options, None)
-                segments += _segments(window, first)
+                first, segments = await self._recognize(window, options, None)
                 if segments:
                     language, probability = first.language, first.language_probability
-                    segments += await self._rest(window, first, options, language)
 
             async def recognize(window: SpeechWindow) -> list[Segment]:
-                recognition = await self._recognize(window, options, language)
-                return _segments(window, recognition) + await self._rest(window, recognition, options, language)
+                _, found = await self._recognize(window, options, language)
+                return found
 
             async with aclosing(in_order(speech, recognize, self._windows_in_flight)) as answers:
                 async for of_window in answers:
@@ -87,20 +85,22 @@ class Transcriber:
             warnings=tuple(audio.warnings),
         )
 
-    async def _rest(
-        self, window: SpeechWindow, recognition: Recognition, options: TranscriptionOptions, language: str | None
-    ) -> list[Segment]:
-        """What was said after the place where a window had more words than the model can write at once."""
-        segments: list[Segment] = []
-        while MIN_PROGRESS <= (done := round(recognition.decoded_s * SAMPLE_RATE_HZ)) < window.pcm.size:
-            window = SpeechWindow(window.start + done, window.pcm[done:])
-            recognition = await self._recognize(window, options, language)
-            segments += _segments(window, recognition)
-        return segments
-
     async def _recognize(
         self, window: SpeechWindow, options: TranscriptionOptions, language: str | None
-    ) -> Recognition:
+    ) -> tuple[Recognition, list[Segment]]:
+        """The window's recognition, as far as it came, and all its segments.
+
+        A window with more words than the model can write at once is recognised in several steps.
+        """
+        first = recognition = await self._call(window, options, language)
+        segments = _segments(window, first)
+        while MIN_PROGRESS <= (done := round(recognition.decoded_s * SAMPLE_RATE_HZ)) < window.pcm.size:
+            window = SpeechWindow(window.start + done, window.pcm[done:])
+            recognition = await self._call(window, options, first.language)
+            segments += _segments(window, recognition)
+        return first, segments
+
+    async def _call(self, window: SpeechWindow, options: TranscriptionOptions, language: str | None) -> Recognition:
         return await self._inference.recognizer.recognize(
             options.model.deployment,
             window.pcm,
