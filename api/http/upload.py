@@ -25,7 +25,7 @@ FILE_FIELD = "file"
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 16 * 1024
 FORM_OVERHEAD_BYTES = 2 * 1024 * 1024  # what fields, headers and boundaries may add to the file
-WRITE_BYTES = 1024 * 1024
+WRITE_BYTES = 256 * 1024
 HOW_TO = "send the recording as multipart/form-data in the field `file`, as curl -F file=@meeting.mp3 does."
 
 
