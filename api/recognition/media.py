@@ -2,7 +2,8 @@
 
 ffmpeg reads the upload as an already open file descriptor and may open nothing else: `fd` is the only protocol it is
 allowed, and of containers only those that hold their own audio. So a playlist, a concat script or a reference inside a
-file cannot make it read a path or an address.
+file cannot make it read a path or an address. Pictures are never decoded, not even to learn their size: a cover of some
+kilobytes can unpack to gigabytes.
 """
 
 from __future__ import annotations
@@ -26,16 +27,30 @@ from api.speech import SAMPLE_RATE_HZ
 
 FORMATS = "MP3, WAV, FLAC, OGG, M4A, AAC, OPUS, WMA, MP4, WebM, MKV, AVI, MOV, WMV, MPG, MPEG"
 DEMUXERS = "mp3,wav,w64,flac,ogg,mov,aac,asf,matroska,avi,mpeg,mpegts,mpegvideo,aiff,caf,amr,ac3,flv"
+DECODERS = (
+    "mp1,mp1float,mp2,mp2float,mp3,mp3float,aac,aac_latm,alac,flac,vorbis,opus,speex,wmav1,wmav2,wmapro,wmalossless,"
+    "wmavoice,ac3,eac3,dca,mlp,truehd,amrnb,amrwb,gsm,gsm_ms,ilbc,g722,g723_1,g726,g726le,g729,truespeech,nellymoser,"
+    "qdm2,qdmc,mace3,mace6,wavpack,tta,atrac3,atrac3plus,s302m,adpcm_ms,adpcm_ima_wav,adpcm_ima_qt,adpcm_swf,"
+    "adpcm_yamaha,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,"
+    "pcm_s64le,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_bluray,pcm_dvd"
+)
 BYTES_PER_SAMPLE = 2
 BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
 ERROR_OUTPUT_BYTES = 4096
 OPEN_FILES = 32
 # Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture. But where time stamps step
 # back, as in files that were put together, they are moved on first: filling alone would drop what seems past.
+# Holes are filled last, because ffmpeg holds the whole of one in memory (an hour of mono at 16 kHz: 115 MB), and fills
+# none of more than 2**26 samples, which are 70 minutes there.
 FORWARD = "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+NB_SAMPLES);ld(1)'"
+MONO = f"aresample={SAMPLE_RATE_HZ},aformat=sample_fmts=s16:channel_layouts=mono"
 FILLED = "aresample=async=1:first_pts=0"
+# A rate of 1 Hz, a hole, a frame of silence: a few bytes can make days of audio. In an honest recording, even silence
+# takes some 25 bytes a second.
+UNSUSPECTED_S = 600
+SPARSEST_BYTES_PER_S = 10
 # What ffmpeg says of a file that is cut short or has holes, though it goes on and ends as if all were well.
-DAMAGE = re.compile("partial file|Invalid data|corrupt|truncat|Error submitting", re.IGNORECASE)
+DAMAGE = re.compile("partial file|Invalid data|corrupt|truncat|Error submitting|Failed to compensate", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
     """The first audio stream of the open file `source`, silence standing where its time stamps leave a gap.
 
     The process ends with the context, whatever happened in it. Raises UnreadableMedia, also in the middle, when the
-    file is nothing that decodes or is longer than the limit.
+    file is nothing that decodes, is longer than the limit or out of all proportion to its size.
     """
     os.lseek(source, 0, os.SEEK_SET)
     process = await asyncio.create_subprocess_exec(
@@ -82,7 +97,8 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
     try:
         _restrict(process.pid, limits)
         warnings: list[str] = []
-        yield Audio(_blocks(process, process.stdout, complaints, limits, warnings), warnings)
+        plausible_s = UNSUSPECTED_S + os.fstat(source).st_size / SPARSEST_BYTES_PER_S
+        yield Audio(_blocks(process, process.stdout, complaints, limits.audio_s, plausible_s, warnings), warnings)
     finally:
         if process.returncode is None:
             process.kill()
@@ -95,10 +111,10 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
 
 def _command() -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"]
-    source = ["-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-fd", "0", "-i", "fd:"]
-    audio = ["-af", f"{FORWARD},{FILLED}", "-map", "0:a:0", "-ac", "1", "-ar", str(SAMPLE_RATE_HZ)]
+    allowed = ["-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS]
+    audio = ["-fd", "0", "-i", "fd:", "-map", "0:a:0", "-af", f"{FORWARD},{MONO},{FILLED}"]
     output = ["-f", "s16le", "-flush_packets", "1", "pipe:1"]
-    return [ffmpeg(), *quiet, *source, *audio, *output]
+    return [ffmpeg(), *quiet, *allowed, *audio, *output]
 
 
 def _restrict(pid: int, limits: DecoderLimits) -> None:
@@ -122,26 +138,27 @@ async def _blocks(
     process: asyncio.subprocess.Process,
     output: asyncio.StreamReader,
     complaints: asyncio.Task[str],
-    limits: DecoderLimits,
+    allowed_s: float,
+    plausible_s: float,
     warnings: list[str],
 ) -> AsyncIterator[Pcm]:
-    longest = int(limits.audio_s * SAMPLE_RATE_HZ) * BYTES_PER_SAMPLE
-    decoded = 0
+    decoded_s = 0.0
     while block := await _read(output):
-        decoded += len(block)
-        if decoded > longest:
+        decoded_s += len(block) / BLOCK_BYTES
+        if decoded_s > allowed_s:
+            raise UnreadableMedia(f"The recording is longer than {allowed_s / 3600:g} hours; send it in shorter parts.")
+        if decoded_s > plausible_s:
             raise UnreadableMedia(
-                f"The recording is longer than {limits.audio_s / 3600:g} hours; send it in shorter parts."
+                f"So small a file with more than {plausible_s / 60:.0f} minutes of audio is damaged, or no recording."
             )
         yield np.frombuffer(block, dtype="<i2", count=len(block) // BYTES_PER_SAMPLE)
     status = await process.wait()
-    if not decoded:
+    if not decoded_s:
         raise UnreadableMedia(_reason(await complaints, status))
     if status < 0:
         raise UnreadableMedia("Decoding the recording cost more processor time or memory than is allowed.")
     if status > 0 or DAMAGE.search(await complaints):
-        seconds = decoded / BYTES_PER_SAMPLE / SAMPLE_RATE_HZ
-        warnings.append(f"The file is damaged or incomplete; {seconds:.1f} s of it could be decoded.")
+        warnings.append(f"The file is damaged or incomplete; {decoded_s:.1f} s of it could be decoded.")
 
 
 async def _read(output: asyncio.StreamReader) -> bytes:
@@ -162,6 +179,8 @@ async def _tail(errors: asyncio.StreamReader) -> str:
 def _reason(complaints: str, status: int) -> str:
     if "matches no streams" in complaints:
         return "The file has no audio stream; send a recording with sound."
+    if "Rematrix is needed" in complaints:
+        return "Nothing in the file says how to mix its many channels; send a recording in mono or stereo."
     if status < 0:
         return "Decoding the file cost more processor time or memory than is allowed."
     if status == 0:
