@@ -86,7 +86,7 @@ def _up(_: argparse.Namespace) -> int:
     )
     try:
         up.run(from_env(), options)
-    except (up.UpError, TritonNotRunnable) as error:
+    except (up.UpError, TritonNotRunnable, OSError) as error:
         raise CliError(str(error)) from error
     return 0
 

@@ -7,6 +7,7 @@ TritoneError
 ├── TooLarge                the upload is larger than allowed
 ├── ClientGone              nobody waits for the answer any more
 ├── Unavailable             try again later; carries the seconds to wait
+│   ├── NoRoom              the disk that uploads wait on is full, or a quota or limit on it reached
 │   └── InferenceUnavailable    the inference server is away, or stayed silent
 └── InferenceFailed         the inference server answered, but not with a result
 """
@@ -42,6 +43,10 @@ class Unavailable(TritoneError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NoRoom(Unavailable):
+    pass
 
 
 class InferenceUnavailable(Unavailable):

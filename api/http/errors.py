@@ -20,6 +20,7 @@ STATUSES: Final[dict[type[errors.TritoneError], int]] = {
     errors.TooLarge: 413,
     errors.ClientGone: CLIENT_CLOSED_REQUEST,
     errors.Unavailable: 503,
+    errors.NoRoom: 507,
     errors.InferenceFailed: 500,
     errors.TritoneError: 500,
 }

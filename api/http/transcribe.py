@@ -89,6 +89,7 @@ class TranscribeController(Controller):
             400: ResponseSpec(ErrorBody, generate_examples=False, description="The form or the file is not right"),
             413: ResponseSpec(ErrorBody, generate_examples=False, description="The file is too large"),
             503: ResponseSpec(ErrorBody, generate_examples=False, description="Try again after `Retry-After` seconds"),
+            507: ResponseSpec(ErrorBody, generate_examples=False, description="There is no room to store the file"),
         },
     )
     async def transcribe(
@@ -125,6 +126,7 @@ async def _while_connected(request: Request[Any, Any, Any], work: Coroutine[Any,
         leaving.cancel()
         working.cancel()
         await asyncio.gather(working, leaving, return_exceptions=True)
+        del working, leaving  # an error holds this frame, and its task would hold the error: a ring with audio in it
 
 
 async def _disconnected(request: Request[Any, Any, Any]) -> None:

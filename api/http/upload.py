@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -19,13 +20,17 @@ from typing import IO, Any
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
-from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError, Unavailable
+from api.errors import ClientGone, InvalidRequest, NoRoom, TooLarge, TritoneError, Unavailable
+
+log = logging.getLogger(__name__)
 
 FILE_FIELD = "file"
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 16 * 1024
 FORM_OVERHEAD_BYTES = 2 * 1024 * 1024  # what fields, headers and boundaries may add to the file
 WRITE_BYTES = 256 * 1024
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+STORE_RETRY_AFTER_S = 60
 HOW_TO = "send the recording as multipart/form-data in the field `file`, as curl -F file=@meeting.mp3 does."
 
 
@@ -51,7 +56,7 @@ class UploadLimits:
 
 @asynccontextmanager
 async def receive_form(request: Request[Any, Any, Any], limits: UploadLimits) -> AsyncIterator[Form]:
-    """Raises InvalidRequest, TooLarge, Unavailable (it cannot be stored) or ClientGone."""
+    """Raises InvalidRequest, TooLarge, NoRoom, Unavailable (it cannot be stored) or ClientGone."""
     if (request.content_length or 0) > limits.form_bytes and "expect" in request.headers:
         raise _too_large(limits)  # the client waits for our word before it sends anything
     with _spool_file(limits) as file:
@@ -72,6 +77,7 @@ async def receive_form(request: Request[Any, Any, Any], limits: UploadLimits) ->
                     await reader.write_out()
                 except (TritoneError, MultipartError, OSError) as error:
                     failure = _failure(error)
+                    file.close()  # the others need the room that it takes, and a slow client may send on for an hour
         if failure is not None:
             raise failure
         try:
@@ -129,10 +135,11 @@ def _failure(error: Exception) -> TritoneError:
             return error
         case ParserLimitReached():
             return InvalidRequest(f"The form has more than {MAX_FIELDS} fields, or a part with oversized headers.")
-        case OSError(errno=errno.ENOSPC):
-            return Unavailable("There is no room to store the upload right now. Try again later.", retry_after_s=60)
         case OSError():
-            return Unavailable(f"The upload could not be stored: {error.strerror}.", retry_after_s=60)
+            log.error("An upload could not be stored: %s", error)  # the reason names our folders
+            if error.errno in NO_ROOM:
+                return NoRoom("There is no room to store the upload right now. Try again later.", STORE_RETRY_AFTER_S)
+            return Unavailable("The upload could not be stored right now. Try again later.", STORE_RETRY_AFTER_S)
         case _:
             return InvalidRequest(f"The form is malformed or incomplete ({error}); {HOW_TO}")
 

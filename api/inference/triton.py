@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 TRANSIENT = {"StatusCode.UNAVAILABLE", "StatusCode.NOT_FOUND"}
 # A model whose process has died is INTERNAL with these words, until Triton is started again; it still counts as ready.
 STUB_GONE = "tub process"
+# INTERNAL, too: the requests that are being worked on fill the memory that Triton shares with its models' processes.
+NO_SHARED_MEMORY = "shared memory pool"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 RETRY_AFTER_S = 10
 REGISTRY_TIMEOUT_S = 5.0
@@ -138,9 +140,11 @@ class TritonInference:
             raise InferenceFailed(f"The model {model} failed: {error.message()}") from error
 
     async def _patiently(self, model: str, call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat the call while the server is away, with growing pauses; the last failure is raised as it is."""
-        give_up = time.monotonic() + self._patience_s
-        pause = FIRST_PAUSE_S
+        """Repeat the call while the server is away, with growing pauses; the last failure is raised as it is.
+
+        Patience is spent on pauses alone: a call that was long in the queue of a server that died has all of it left.
+        """
+        waited, pause = 0.0, FIRST_PAUSE_S
         while True:
             try:
                 result = await call()
@@ -149,10 +153,12 @@ class TritonInference:
             except InferenceServerException as error:
                 if _process_died(error):
                     self._crashes[model] = time.monotonic()
-                if not _transient(error) or time.monotonic() + pause > give_up:
+                if not _transient(error) or waited + pause > self._patience_s:
                     raise
             # Jitter, so that the requests of a whole outage do not come back as one.
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+            jittered = pause * random.uniform(0.5, 1.0)
+            await asyncio.sleep(jittered)
+            waited += jittered
             pause = min(2 * pause, LONGEST_PAUSE_S)
 
     def _crashed(self, model: str) -> bool:
@@ -164,7 +170,7 @@ class TritonInference:
 
 
 def _transient(error: InferenceServerException) -> bool:
-    return error.status() in TRANSIENT or _process_died(error)
+    return error.status() in TRANSIENT or _process_died(error) or NO_SHARED_MEMORY in str(error.message())
 
 
 def _process_died(error: InferenceServerException) -> bool:

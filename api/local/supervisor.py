@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0  # well within the time that a request waits for Triton
 STEADY_S = 60.0  # one that ran for this long has recovered: its pauses begin small again
 STOP_TIMEOUT_S = 15.0
 LOG_TAIL_LINES = 5
@@ -72,10 +73,7 @@ class Child:
 
     async def _start(self) -> asyncio.subprocess.Process:
         self.before_start()
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists():
-            self.log.rename(self.log.with_suffix(".previous.log"))
-        with self.log.open("wb") as log:
+        with self._open_log() as log:
             return await asyncio.create_subprocess_exec(
                 *self.command,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -86,10 +84,24 @@ class Child:
                 preexec_fn=_die_with(os.getpid()),
             )
 
+    def _open_log(self) -> IO[bytes]:
+        """A program runs without its log rather than not at all: the disk may be full."""
+        try:
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            if self.log.exists():
+                self.log.rename(self.log.with_suffix(".previous.log"))
+            return self.log.open("wb")
+        except OSError as error:
+            self.report(f"{self.name} writes no log: {error}")
+            return Path(os.devnull).open("wb")
+
     def _tail(self) -> str:
-        with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - LOG_TAIL_BYTES))
-            lines = log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, self.log.stat().st_size - LOG_TAIL_BYTES))
+                lines = log.read().decode(errors="replace").splitlines()[-LOG_TAIL_LINES:]
+        except OSError as error:
+            lines = [f"({error})"]
         return "\n".join(f"    {line}" for line in lines)
 
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 EXIT_TIMEOUT_S = 5
+# By default OpenMP's threads spin while they wait for each other. Where something else wants the processors as well,
+# that makes recognition and export ten times slower.
+SHARED_PROCESSORS = {"OMP_WAIT_POLICY": "PASSIVE"}
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where the Python backend keeps its regions, not a place of ours
 
 
@@ -66,6 +69,7 @@ class TritonServer:
         """The stub takes its packages from the first python3 on PATH and libpython from the loader's path."""
         libraries = [str(_wheel().parent / "nvidia_pytriton.libs"), *_libpython_directories()]
         return {
+            **SHARED_PROCESSORS,
             **inherited,
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", os.defpath)]),
             "LD_LIBRARY_PATH": os.pathsep.join([*libraries, inherited.get("LD_LIBRARY_PATH", "")]).rstrip(os.pathsep),

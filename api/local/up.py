@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from api.local.supervisor import Child
-from api.local.triton_server import TritonServer
+from api.local.triton_server import SHARED_PROCESSORS, TritonServer
 from api.settings import Settings
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
@@ -60,7 +60,11 @@ def run(settings: Settings, options: UpOptions) -> None:
             ("TRITON_METRICS_PORT", LOOPBACK, options.triton_metrics_port),
         )
         # The exporters load torch, which neither this process nor what it starts should carry along.
-        exported = subprocess.run([*PYTHON, "export_scripts.demo", "--to", str(repository)], check=False)
+        exported = subprocess.run(
+            [*PYTHON, "export_scripts.demo", "--to", str(repository)],
+            env={**SHARED_PROCESSORS, **os.environ},
+            check=False,
+        )
         if exported.returncode != 0:
             raise UpError("The demo models could not be exported.")
         asyncio.run(_supervise(settings, options, triton, home / "logs"))
@@ -182,4 +186,5 @@ def _require_free(*addresses: tuple[str, str, int]) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    with suppress(OSError):  # the disk that the output goes to may be full; that is no reason to stop
+        print(line, flush=True)
