@@ -35,5 +35,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): some minutes, the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,local,dev]'
+	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,recipe,local,dev]'
 	@touch $@

@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import importlib.metadata
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,13 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 MODEL_SOURCES = Path(__file__).resolve().parent.parent / "model_repository"
+# A model up to this size runs on one thread an instance.
+SMALL_MODEL_BYTES = 200_000_000
+LARGE_MODEL_THREADS = 4
+MAX_INSTANCES = 8
+# Of the machine's memory, for the instances of one model; each needs its process and twice its weights.
+MEMORY_SHARE = 0.25
+INSTANCE_BYTES = 300_000_000
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -39,7 +47,7 @@ class Target:
     name: str
     version: int
     device: str  # "cpu" or "gpu"
-    instances: int
+    instances: int | None  # None: chosen by `place`
     max_batch_size: int
 
     @property
@@ -54,7 +62,7 @@ def add_target_arguments(parser: argparse.ArgumentParser, *, name: str | None, m
     parser.add_argument("--name", default=name, required=name is None, help=f"the model's name in Triton{default}")
     parser.add_argument("--version", type=int, default=1, help="the version to write (%(default)s)")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what it runs on (%(default)s)")
-    parser.add_argument("--instances", type=int, default=1, help="instances per device (%(default)s)")
+    parser.add_argument("--instances", type=int, help="per GPU, 1 by default; on a CPU, by default as many as suit it")
     parser.add_argument("--max-batch-size", type=int, default=max_batch_size, help="windows per batch (%(default)s)")
 
 
@@ -62,7 +70,8 @@ def target(arguments: argparse.Namespace) -> Target:
     if not NAME.fullmatch(arguments.name):
         raise ExportError(f"--name {arguments.name!r}: letters, digits, '.', '_' and '-' alone, at most 100.")
     for option in ("version", "instances", "max_batch_size"):
-        if getattr(arguments, option) < 1:
+        value = getattr(arguments, option)
+        if value is not None and value < 1:
             raise ExportError(f"--{option.replace('_', '-')} must be at least 1.")
     return Target(
         directory=arguments.to,
@@ -74,11 +83,47 @@ def target(arguments: argparse.Namespace) -> Target:
     )
 
 
+@dataclass(frozen=True)
+class Placement:
+    """How a model runs: copies of it side by side, each with so many threads of its own where it runs on a CPU."""
+
+    instances: int
+    threads: int
+
+
+def place(to: Target, weights: Path, *, threads: int | None = None) -> Placement:
+    """What was asked for, and for the rest what suits this machine."""
+    if to.device == "gpu":
+        return Placement(to.instances or 1, threads or 1)
+    return choose_placement(
+        sum(file.stat().st_size for file in weights.rglob("*") if file.is_file()),
+        len(os.sched_getaffinity(0)),
+        os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        instances=to.instances,
+        threads=threads,
+    )
+
+
+def choose_placement(size: int, cores: int, memory: int, *, instances: int | None, threads: int | None) -> Placement:
+    """For a model of `size` bytes on a CPU with so many cores and bytes of memory.
+
+    A small model gains less from a second thread than from a second instance. A large one would keep a lone client
+    waiting on one thread, and every instance loads its own weights.
+    """
+    if threads is None and instances is None:
+        threads = 1 if size <= SMALL_MODEL_BYTES else min(cores, LARGE_MODEL_THREADS)
+    if threads is None:
+        threads = max(1, cores // (instances or 1))
+    fitting = int(memory * MEMORY_SHARE) // (INSTANCE_BYTES + 2 * size)
+    return Placement(instances or max(1, min(cores // threads, fitting, MAX_INSTANCES)), threads)
+
+
 def write_version(
     kind: str,
     to: Target,
     weights: Path,
     *,
+    instances: int,
     card: Mapping[str, Any],
     source: Mapping[str, Any],
     packages: Sequence[str],
@@ -86,45 +131,59 @@ def write_version(
 ) -> Path:
     """Move the folder `weights` into a new version directory and put code, config and manifest beside it.
 
-    The version appears under its final name only when it is whole. Raises ExportError if it exists already.
+    The version appears under its final name only when it is whole; of one that could not be written, because the disk
+    is full say, nothing stays. Raises ExportError, also if the version exists already.
     """
     final = to.model_directory / str(to.version)
     if final.exists():
         raise ExportError(f"{final} exists already: choose another --version, or remove it.")
     # A leading dot: Triton takes only numeric names for versions, so a half-written one is never served.
     partial = to.model_directory / f".{to.version}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(MODEL_SOURCES / kind / "1", partial, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    shutil.move(weights, partial / "weights")
-
-    card = {"kind": kind, **card}
-    config = _config(kind, to, {**(parameters or {}), "card": json.dumps(card, ensure_ascii=False)})
-    (partial / "config.pbtxt").write_text(config)
-    manifest = {
-        "name": to.name,
-        "version": to.version,
-        "card": card,
-        "source": dict(source),
-        "tools": {package: importlib.metadata.version(package) for package in packages},
-        "sha256": {
-            str(file.relative_to(partial)): _sha256(file) for file in sorted(partial.rglob("*")) if file.is_file()
-        },
-    }
-    (partial / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
-    partial.rename(final)
     live = to.model_directory / ".config.pbtxt.partial"
-    live.write_text(config)
-    live.rename(to.model_directory / "config.pbtxt")
+    card = {"kind": kind, **card}
+    config = _config(kind, to, instances, {**(parameters or {}), "card": json.dumps(card, ensure_ascii=False)})
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.copytree(MODEL_SOURCES / kind / "1", partial, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+        shutil.move(weights, partial / "weights")
+        for file in (partial / "config.pbtxt", live):
+            file.write_text(config)
+        manifest = {
+            "name": to.name,
+            "version": to.version,
+            "card": card,
+            "source": dict(source),
+            "tools": {package: importlib.metadata.version(package) for package in packages},
+            "sha256": {
+                str(file.relative_to(partial)): _sha256(file) for file in sorted(partial.rglob("*")) if file.is_file()
+            },
+        }
+        (partial / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+        partial.rename(final)
+        live.rename(to.model_directory / "config.pbtxt")
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        live.unlink(missing_ok=True)
+        raise ExportError(f"{final} could not be written: {_reason(error)}") from error
     return final
 
 
-def _config(kind: str, to: Target, parameters: Mapping[str, str]) -> str:
+def _reason(error: OSError) -> str:
+    """shutil collects the errors of many files into one; the first says enough."""
+    return str(error.args[0][0][2]) if isinstance(error, shutil.Error) else str(error)
+
+
+def _config(kind: str, to: Target, instances: int, parameters: Mapping[str, str]) -> str:
     config = text_format.Parse((MODEL_SOURCES / kind / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     config.name = to.name
     config.max_batch_size = to.max_batch_size
     group = config.instance_group[0]
-    group.count = to.instances
+    group.count = instances
     group.kind = group.KIND_GPU if to.device == "gpu" else group.KIND_CPU
+    if to.device == "cpu":
+        # A CPU gains nothing from a batch, so nothing is gained by waiting for one to fill; what arrives while the
+        # instances are busy still shares the next.
+        config.dynamic_batching.max_queue_delay_microseconds = 0
     for key, value in parameters.items():
         config.parameters[key].string_value = value
     return str(text_format.MessageToString(config, as_utf8=True))

@@ -18,7 +18,7 @@ import onnxruntime
 from faster_whisper.utils import get_assets_path
 from onnx import TensorProto, helper
 
-from export_scripts.artifact import ExportError, add_target_arguments, target, write_version
+from export_scripts.artifact import ExportError, add_target_arguments, place, target, write_version
 
 FRAME_INPUT = 576  # 64 samples of context and a frame of 512
 HIDDEN = 128
@@ -121,6 +121,7 @@ def main(argv: Sequence[str]) -> None:
             "voice_activity",
             to,
             weights,
+            instances=place(to, weights, threads=1).instances,
             card={"name": "Silero VAD v6"},
             source={"package": "faster-whisper", "file": source.name, "largest_difference": difference},
             packages=("faster-whisper", "onnx", "onnxruntime"),

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +21,13 @@ from faster_whisper.tokenizer import _LANGUAGE_CODES as KNOWN_LANGUAGES
 from tokenizers import Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from export_scripts.artifact import ExportError, add_target_arguments, target, write_version
+from export_scripts.artifact import ExportError, add_target_arguments, place, target, write_version
+from export_scripts.window_length import FULL_FRAMES, compare_window_lengths
 
 COMPUTE_TYPES = ("float32", "float16", "int8", "int8_float16")
 BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1, "int8_float16": 1}
 # Beside the weights, what a hub repository must give: sharded or whole, converted or not.
 HUB_FILES = ("*.json", "*.txt", "model.safetensors", "model-*.safetensors", "model.bin")
-WINDOW_FRAMES = 3000
 # The classes of speed that the public API speaks of, by millions of parameters: small, medium and turbo, large.
 SPEEDS = ((300, "very_fast"), (1000, "fast"))
 
@@ -118,14 +118,17 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", required=True, help="a folder, or a hub id such as openai/whisper-small")
     parser.add_argument("--revision", help="the hub revision to take")
     parser.add_argument("--compute-type", choices=COMPUTE_TYPES, help="float32 for CPU and float16 for GPU by default")
-    parser.add_argument("--cpu-threads", type=int, default=0, help="threads per CPU instance, 0 = all (%(default)s)")
+    parser.add_argument("--cpu-threads", type=int, help="per CPU instance; by default what suits this machine")
     parser.add_argument("--display-name", help="the name that /v1/models shows; made from --name by default")
     parser.add_argument("--speed", choices=("very_fast", "fast", "standard"), help="by the model's size by default")
     parser.add_argument(
         "--min-window-frames",
         type=int,
-        default=WINDOW_FRAMES,
-        help="the shortest window, in frames of 10 ms, that the checkpoint was measured to take (%(default)s)",
+        default=FULL_FRAMES,
+        help="the shortest window, in frames of 10 ms, that the checkpoint takes; below %(default)s it is measured",
+    )
+    parser.add_argument(
+        "--recordings", type=Path, metavar="DIR", help="what to measure shorter windows on: files and a references.json"
     )
     add_target_arguments(parser, name=None, max_batch_size=16)
     return parser
@@ -138,8 +141,12 @@ def main(argv: Sequence[str]) -> None:
         raise ExportError(
             f"--name {to.name}: a Whisper model's name starts with whisper-, and the rest is its public id."
         )
-    if not 1 <= arguments.min_window_frames <= WINDOW_FRAMES:
-        raise ExportError(f"--min-window-frames must lie between 1 and {WINDOW_FRAMES}.")
+    if not 1 <= arguments.min_window_frames <= FULL_FRAMES:
+        raise ExportError(f"--min-window-frames must lie between 1 and {FULL_FRAMES}.")
+    if arguments.min_window_frames < FULL_FRAMES and arguments.recordings is None:
+        raise ExportError("--min-window-frames is measured before it is believed: give --recordings as well.")
+    if arguments.cpu_threads is not None and arguments.cpu_threads < 1:
+        raise ExportError("--cpu-threads must be at least 1.")
     compute_type = arguments.compute_type or ("float16" if to.device == "gpu" else "float32")
     checkpoint = find_checkpoint(arguments.checkpoint, arguments.revision)
     display_name = arguments.display_name or re.sub(r"[-_]+", " ", to.name).title()
@@ -147,21 +154,31 @@ def main(argv: Sequence[str]) -> None:
         weights = Path(work) / "weights"
         convert(checkpoint, weights, compute_type)
         card = describe(weights, display_name, arguments.speed, compute_type, arguments.min_window_frames)
+        measured = None
+        if arguments.min_window_frames < FULL_FRAMES:
+            comparison = compare_window_lengths(
+                weights, "default", arguments.min_window_frames, arguments.recordings.expanduser()
+            )
+            measured = {"recordings": arguments.recordings.name, **asdict(comparison)}
+        placement = place(to, weights, threads=arguments.cpu_threads)
         version = write_version(
             "whisper",
             to,
             weights,
+            instances=placement.instances,
             card=card,
             source={
                 "checkpoint": checkpoint.origin,
                 "revision": checkpoint.revision,
                 "converted": checkpoint.converted,
+                "window_lengths": measured,
             },
             packages=("ctranslate2", "faster-whisper", "transformers", "torch", "tokenizers"),
             parameters={
                 "compute_type": compute_type,
-                "cpu_threads": str(arguments.cpu_threads),
+                "cpu_threads": str(placement.threads),
                 "mel_bins": str(card["mel_bins"]),
+                "min_window_frames": str(card["min_window_frames"]),
             },
         )
     print(f"{to.name} version {to.version}: {version}")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+from itertools import pairwise
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,24 +15,8 @@ from faster_whisper.vad import get_vad_model
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.conftest import PROJECT, Clip
-
-
-def load_engine(kind: str) -> ModuleType:
-    """model_repository/<kind>/1/engine.py, which is no package: what is served stands by itself."""
-    folder = PROJECT / "model_repository" / kind / "1"
-    spec = importlib.util.spec_from_file_location(f"{kind}_engine", folder / "engine.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(folder))
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.remove(str(folder))
-    return module
-
+from export_scripts.engines import load_engine
+from tests.conftest import Clip
 
 whisper = load_engine("whisper")
 activity = load_engine("voice_activity")
@@ -45,7 +28,13 @@ def pcm(clip: Clip) -> Any:
 
 @pytest.fixture(scope="module")
 def engine(models: Path) -> Any:
+    """As for a checkpoint that takes full windows alone."""
     return whisper.WhisperEngine(models / "whisper-demo" / "1" / "weights")
+
+
+@pytest.fixture(scope="module")
+def own_length_engine(models: Path) -> Any:
+    return whisper.WhisperEngine(models / "whisper-demo" / "1" / "weights", min_window_frames=100)
 
 
 @pytest.fixture(scope="module")
@@ -108,11 +97,13 @@ class Recorder:
     def __init__(self, model: Any) -> None:
         self._model = model
         self.encoded: list[int] = []
+        self.frames: list[int] = []
         self.generated: list[tuple[int, int, float]] = []
         self.aligned: list[int] = []
 
     def encode(self, features: Any) -> Any:
         self.encoded.append(features.shape[0])
+        self.frames.append(features.shape[2])
         return self._model.encode(features)
 
     def generate(self, features: Any, prompts: Any, **options: Any) -> Any:
@@ -145,6 +136,34 @@ def test_a_batch_is_one_call_where_it_can_be(engine: Any, clips: list[Clip], mon
     assert sum(recorder.aligned) == 5
 
 
+def test_short_windows_cost_little_and_say_the_same(
+    own_length_engine: Any, engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(own_length_engine._model)
+    monkeypatch.setattr(own_length_engine, "_model", recorder)
+    pause = np.zeros(8000, dtype=np.int16)
+    together = np.concatenate([part for clip in clips[:4] for part in (pcm(clip), pause)])
+    recordings = [*map(pcm, clips), together, np.zeros(10, dtype=np.int16)]
+    windows = [whisper.Window(recording, whisper.DecodingOptions()) for recording in recordings]
+    own, full = own_length_engine.recognize(windows), engine.recognize(windows)
+    assert [[s.text for s in one.segments] for one in own] == [[s.text for s in other.segments] for other in full]
+    # Every window was encoded once, in batches of one length each, with little behind its last sound.
+    assert sum(recorder.encoded) == len(windows)
+    assert len(set(recorder.frames)) == len(recorder.frames)
+    wanted = sum(max(100, recording.size / 160) for recording in recordings)
+    assert sum(n * frames for n, frames in zip(recorder.encoded, recorder.frames, strict=True)) < 1.35 * wanted
+
+
+@given(st.integers(1, 3000))
+def test_every_window_has_a_length_that_is_not_much_longer(shortest: int) -> None:
+    lengths = whisper.window_lengths(shortest)
+    assert shortest <= lengths[0] <= shortest + 1
+    assert lengths[-1] == 3000
+    for length, longer in pairwise(lengths):
+        assert length < longer <= max(1.2 * length + 2, length + 2)
+        assert length % 2 == 0
+
+
 def test_only_failing_windows_are_decoded_again(
     engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,6 +187,62 @@ def test_unlikely_words_in_silence_are_dropped(engine: Any, clips: list[Clip], m
     (answer,) = engine.recognize([whisper.Window(pcm(clips[0]), whisper.DecodingOptions())])
     assert answer.segments == []
     assert answer.temperature == 0.0
+
+
+@given(
+    before=st.lists(st.integers(0, 5), max_size=12),
+    phrase=st.lists(st.integers(0, 5), min_size=1, max_size=6),
+    rounds=st.integers(4, 20),
+)
+def test_what_goes_in_circles_goes_round_once(before: list[int], phrase: list[int], rounds: int) -> None:
+    left = whisper.one_round([*before, *phrase * rounds])
+    assert left <= len(before) + len(phrase)
+    tokens = ([*before, *phrase * rounds])[:left]
+    assert whisper.one_round(tokens) in (left, whisper.one_round(tokens))
+
+
+def test_a_loop_is_heard_once_and_the_rest_is_left_to_do(
+    engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A decoder that repeats itself until it is cut off, whatever the temperature."""
+    said = engine._vocabulary.encode(" Thank you everyone.", add_special_tokens=False).ids
+    time = engine._plain.timestamp_begin
+    real = engine._model
+
+    class Looping(Recorder):
+        def generate(self, features: Any, prompts: Any, **options: Any) -> Any:
+            (result,) = real.generate(features, prompts, **options)
+            tokens = [token for n in range(40) for token in (time + 50 * n, *said, time + 50 * n + 50)]
+            return [SimpleNamespace(sequences_ids=[tokens[:224]], scores=[-0.1], no_speech_prob=result.no_speech_prob)]
+
+    monkeypatch.setattr(engine, "_model", Looping(real))
+    window = whisper.Window(np.tile(pcm(clips[0]), 4), whisper.DecodingOptions(language="en"))
+    (answer,) = engine.recognize([window])
+    assert [segment.text for segment in answer.segments] == ["Thank you everyone."]
+    assert answer.decoded_s < window.pcm.size / 16_000
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    text=st.lists(
+        st.sampled_from(["Costs", "$20,000.50", "50", "%", "&", "@10:30", "3.5", "km²", "№7", "—", "C++", "50%"]),
+        min_size=1,
+        max_size=12,
+    ).map(" ".join),
+    frames=st.lists(st.integers(0, 8), min_size=200, max_size=200),
+)
+def test_numerals_and_symbols_are_words_with_times(engine: Any, text: str, frames: list[int]) -> None:
+    """Whatever the alignment, no word is lost, and each has its place in order."""
+    tokens = engine._vocabulary.encode(f" {text}", add_special_tokens=False).ids
+    at = np.cumsum(frames[: len(tokens)])
+    alignment = [(index, int(frame)) for index, frame in enumerate(at)]
+    span = whisper.TextSpan(0.0, 30.0, tokens)
+    (words,) = whisper.align_words(engine._plain, [span], alignment, [0.5] * len(tokens), window_s=30.0)
+    assert "".join(word.text for word in words).split() == text.split()
+    assert all(0 <= word.start <= word.end <= 30 for word in words)
+    assert all(one.start <= other.start for one, other in pairwise(words))
+    spoken = [piece for piece in text.split() if any(character.isalnum() for character in piece)]
+    assert len(words) >= len(spoken)
 
 
 def test_a_decoding_that_is_cut_off_says_how_far_it_came(

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import soundfile
@@ -16,7 +17,7 @@ from litestar.testing import TestClient
 from api.app import create_app
 from api.errors import InferenceFailed
 from api.inference.base import Deployment, Inference, Pcm
-from api.inference.contracts import DecodingOptions, ModelCard, Recognition
+from api.inference.contracts import DecodingOptions, ModelCard, Recognition, Segment, Word
 from api.inference.fake import FakeRecognizer, FakeRegistry, fake_inference
 from api.settings import Settings
 from tests.conftest import ffmpeg
@@ -42,6 +43,39 @@ def test_windows_are_in_flight_together_but_not_without_bound(tmp_path: Path) ->
     starts = [segment["start"] for segment in body["segments"]]
     assert starts == sorted(starts)
     assert all(size <= 480_000 for _, size, _ in recognizer.calls)
+
+
+def test_windows_are_as_long_as_suits_the_model(tmp_path: Path) -> None:
+    """One that pads to 30 s anyway is sent as much as fits, one that takes short windows shorter ones."""
+    write_tones(tmp_path / "tones.flac", minutes=3)
+    longest = {}
+    for shortest in (3000, 100):
+        recognizer = FakeRecognizer()
+        with service(fake_inference(recognizer, FakeRegistry(min_window_frames=shortest))) as client:
+            transcribe(client, tmp_path / "tones.flac")
+        longest[shortest] = max(size for _, size, _ in recognizer.calls) / 16_000
+    assert 20 < longest[3000] <= 30
+    assert 5 < longest[100] <= 10
+
+
+class Inventive(FakeRecognizer):
+    """Fills the second of silence after each tone with a word, which it is not sure of."""
+
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+        answer = await super().recognize(model, pcm, options)
+        (segment,) = answer.segments
+        words = sorted([*segment.words, Word(" thanks", 4.5, 4.6, 0.2)], key=lambda word: word.start)
+        text = "".join(word.word for word in words).strip()
+        return msgspec.structs.replace(answer, segments=[Segment(0.0, segment.end, text, words)])
+
+
+def test_a_word_that_fills_a_pause_is_left_out(tmp_path: Path) -> None:
+    write_tones(tmp_path / "tones.flac", minutes=1)
+    with service(fake_inference(Inventive())) as client:
+        body = transcribe(client, tmp_path / "tones.flac").json()
+    assert "tone" in body["text"]
+    assert "thanks" not in body["text"]
+    assert all(word["word"] != "thanks" for segment in body["segments"] for word in segment["words"])
 
 
 def test_the_first_speech_decides_the_language(tmp_path: Path) -> None:

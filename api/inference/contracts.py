@@ -37,6 +37,8 @@ class DecodingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: Literal["transcribe", "translate"] = "transcribe"
     prompt: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     hotwords: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    segment_timestamps: bool = True
+    """False asks for text without time stamps: a window is one segment then."""
     word_timestamps: bool = True
     beam_size: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
     temperatures: Annotated[

@@ -60,11 +60,15 @@ class FakeVoiceActivity:
 class FakeRegistry:
     ids: tuple[str, ...] = ("small", "large-v3-turbo")
     languages: tuple[str, ...] = ("en", "es")
+    min_window_frames: int = 3000
 
     async def deployments(self) -> list[Deployment]:
         whisper = [
             Deployment(
-                f"whisper-{id_}", "1", True, ModelCard("whisper", f"Fake {id_}", list(self.languages), "very_fast")
+                f"whisper-{id_}",
+                "1",
+                True,
+                ModelCard("whisper", f"Fake {id_}", list(self.languages), "very_fast", self.min_window_frames),
             )
             for id_ in self.ids
         ]

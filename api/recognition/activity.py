@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from api.inference.base import Pcm, VoiceActivityDetector
+from api.inference.base import Floats, Pcm, VoiceActivityDetector
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE
 from api.recognition.chunking import ChunkingPolicy, WindowCutter
 from api.speech import SAMPLE_RATE_HZ
@@ -19,14 +19,21 @@ STEP_SAMPLES = STEP_FRAMES * ACTIVITY_FRAME_SAMPLES
 
 @dataclass(frozen=True, slots=True)
 class SpeechWindow:
-    """PCM with speech in it, (samples,) at 16 kHz, and where in the recording it begins, in samples."""
+    """PCM with speech in it, (samples,) at 16 kHz, where in the recording it begins, in samples, and the probability of
+    speech in each of its frames of 32 ms."""
 
     start: int
     pcm: Pcm
+    activity: Floats
 
     @property
     def start_s(self) -> float:
         return self.start / SAMPLE_RATE_HZ
+
+    def after(self, samples: int) -> SpeechWindow:
+        """The rest of it."""
+        activity = self.activity[samples // ACTIVITY_FRAME_SAMPLES :]
+        return SpeechWindow(self.start + samples, self.pcm[samples:], activity)
 
 
 class SpeechWindows:
@@ -37,6 +44,7 @@ class SpeechWindows:
         self._cutter = WindowCutter(policy)
         self._state = np.zeros(ACTIVITY_STATE_SIZE, dtype=np.float32)
         self._audio: list[Pcm] = []
+        self._activity = np.zeros(0, dtype=np.float32)  # of the kept audio
         self._audio_start = 0  # where the kept audio begins, in samples
         self._heard = 0
 
@@ -68,6 +76,7 @@ class SpeechWindows:
         rest = -audio.size % ACTIVITY_FRAME_SAMPLES
         whole = np.pad(audio, (0, rest)) if rest else audio
         probabilities, self._state = await self._detector.detect(whole, self._state)
+        self._activity = np.concatenate([self._activity, probabilities])
         for span in self._cutter.push(probabilities.tolist()):
             yield self._cut(span.start, span.end)
         self._forget(self._cutter.settled * ACTIVITY_FRAME_SAMPLES)
@@ -76,12 +85,19 @@ class SpeechWindows:
         start, end = start_frame * ACTIVITY_FRAME_SAMPLES, end_frame * ACTIVITY_FRAME_SAMPLES
         audio = np.concatenate(self._audio)
         self._audio = [audio]
-        return SpeechWindow(start, audio[start - self._audio_start : end - self._audio_start].copy())
+        kept = self._audio_start // ACTIVITY_FRAME_SAMPLES
+        return SpeechWindow(
+            start,
+            audio[start - self._audio_start : end - self._audio_start].copy(),
+            self._activity[start_frame - kept : end_frame - kept].copy(),
+        )
 
     def _forget(self, until: int) -> None:
         """Let go of whole blocks before the sample `until`."""
+        before = self._audio_start
         while self._audio and self._audio_start + self._audio[0].size <= until:
             self._audio_start += self._audio.pop(0).size
         if self._audio and until - self._audio_start > self._audio[0].size // 2:
             self._audio[0] = self._audio[0][until - self._audio_start :].copy()
             self._audio_start = until
+        self._activity = self._activity[(self._audio_start - before) // ACTIVITY_FRAME_SAMPLES :]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, WINDOW_SAMPLES
 from api.speech import SAMPLE_RATE_HZ
 
+FULL_WINDOW_FRAMES = 3000
 FRAME_S = ACTIVITY_FRAME_SAMPLES / SAMPLE_RATE_HZ
 
 
@@ -41,6 +42,18 @@ class ChunkingPolicy:
     max_gap: int = frames(2.0)
     """A longer pause ends the window even where more would fit: silence is the recogniser's chance to invent."""
     max_window: int = WINDOW_SAMPLES // ACTIVITY_FRAME_SAMPLES
+
+
+FULL_WINDOWS = ChunkingPolicy()
+"""For a model that pads every window to 30 s: as much speech in each as fits."""
+
+SHORT_WINDOWS = ChunkingPolicy(max_window=frames(10))
+"""For a model that takes windows of their own length: encoding costs less than in proportion, up to some length."""
+
+
+def policy_for(min_window_frames: int) -> ChunkingPolicy:
+    """What bench/windows.py found best for a model by its shortest window, in frames of 10 ms."""
+    return FULL_WINDOWS if min_window_frames >= FULL_WINDOW_FRAMES else SHORT_WINDOWS
 
 
 class WindowCutter:

@@ -14,6 +14,8 @@ from api.inference.base import Inference
 from api.inference.contracts import DecodingOptions, Recognition
 from api.recognition.activity import SpeechWindow, SpeechWindows
 from api.recognition.catalog import SpeechModel
+from api.recognition.chunking import ChunkingPolicy, policy_for
+from api.recognition.inventions import without_inventions
 from api.recognition.media import DecoderLimits, decode
 from api.speech import SAMPLE_RATE_HZ, Segment, Transcript, Word
 
@@ -43,19 +45,23 @@ class Transcriber:
         max_decoders: int,
         windows_in_flight: int,
         beam_size: int,
+        policy: ChunkingPolicy | None = None,
     ) -> None:
+        """`policy` cuts for every model; without it each model's own, see `policy_for`."""
         self._inference = inference
         self._limits = limits
         self._decoders = asyncio.Semaphore(max_decoders)
         self._windows_in_flight = windows_in_flight
         self._beam_size = beam_size
+        self._policy = policy
 
     async def transcribe(self, source: int, options: TranscriptionOptions) -> Transcript:
         """The transcript of the open file `source`. Cancelling it ends the decoder and every call to the models.
 
         Raises UnreadableMedia, InferenceUnavailable, InferenceFailed.
         """
-        windows = SpeechWindows(self._inference.voice_activity)
+        policy = self._policy or policy_for(options.model.card.min_window_frames)
+        windows = SpeechWindows(self._inference.voice_activity, policy)
         language, probability = options.language, 1.0
         segments: list[Segment] = []
         async with (
@@ -95,7 +101,7 @@ class Transcriber:
         first = recognition = await self._call(window, options, language)
         segments = _segments(window, first)
         while MIN_PROGRESS <= (done := round(recognition.decoded_s * SAMPLE_RATE_HZ)) < window.pcm.size:
-            window = SpeechWindow(window.start + done, window.pcm[done:])
+            window = window.after(done)
             recognition = await self._call(window, options, first.language)
             segments += _segments(window, recognition)
         return first, segments
@@ -126,11 +132,12 @@ async def in_order(
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        running.clear()  # its error holds this frame: together they would keep the audio until the next collection
 
 
 def _segments(window: SpeechWindow, recognition: Recognition) -> list[Segment]:
-    """The window's segments at their place in the recording."""
-    return [
+    """The window's segments at their place in the recording, without words that nobody spoke."""
+    placed = [
         Segment(
             start=window.start_s + segment.start,
             end=window.start_s + segment.end,
@@ -146,6 +153,8 @@ def _segments(window: SpeechWindow, recognition: Recognition) -> list[Segment]:
         )
         for segment in recognition.segments
     ]
+    spoken = (without_inventions(segment, window.activity, window.start_s) for segment in placed)
+    return [segment for segment in spoken if segment is not None]
 
 
 def _confidence(recognition: Recognition, probabilities: list[float]) -> float:

@@ -11,6 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 SPEECH_MODEL = "whisper-demo"
+SHORTEST_WINDOW_FRAMES = 100
 MODELS = (SPEECH_MODEL, "voice_activity")
 
 
@@ -32,6 +33,8 @@ def main(argv: Sequence[str]) -> None:
             *("--checkpoint", str(HERE / "whisper" / "checkpoint")),
             *("--name", SPEECH_MODEL),
             *("--display-name", "Whisper demo (synthetic English and Spanish)"),
+            *("--min-window-frames", str(SHORTEST_WINDOW_FRAMES)),
+            *("--recordings", str(HERE / "whisper" / "recordings")),
             *("--to", str(repository)),
         ]
     )

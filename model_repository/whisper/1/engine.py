@@ -1,6 +1,6 @@
 """Whisper over CTranslate2: a batch of windows in, one recognition or error per window out.
 
-All windows of a batch share one feature extraction and one encoder pass. Decoding is one `generate` per group of
+Windows of about one length share one feature extraction and one encoder pass. Decoding is one `generate` per group of
 windows whose options cannot be mixed in a call, aligning words to time is one `align` per language. No window's answer
 depends on which others happened to share its batch.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
@@ -31,6 +31,10 @@ WINDOW_SAMPLES = WINDOW_S * SAMPLE_RATE_HZ
 HOP_SAMPLES = 160  # one mel frame each 10 ms
 WINDOW_FRAMES = WINDOW_SAMPLES // HOP_SAMPLES
 TIME_TOKEN_S = 0.02
+# Windows shorter than 30 s, where the checkpoint takes them: silence behind the last sound, as it saw in training, and
+# lengths in few steps, each so much longer than the one before, so that a batch has little to pad.
+TAIL_FRAMES = 20
+LENGTH_STEP = 1.2
 DECODER_POSITIONS = 448
 MAX_TEXT_TOKENS = DECODER_POSITIONS // 2  # at which CTranslate2 stops, as Whisper does
 MAX_PROMPT_TOKENS = DECODER_POSITIONS // 2 - 1  # what Whisper leaves to the text before a window
@@ -40,6 +44,7 @@ MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 SILENCE_NO_SPEECH_PROB = 0.6
 SAMPLED_HYPOTHESES = 5
+MIN_ROUNDS = 4  # of the same words at the end, and the decoder has gone in circles
 
 Pcm = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float32]
@@ -57,6 +62,8 @@ class DecodingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     task: Literal["transcribe", "translate"] = "transcribe"
     prompt: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
     hotwords: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    segment_timestamps: bool = True
+    """False asks for text without time stamps: a window is one segment then."""
     word_timestamps: bool = True
     beam_size: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
     temperatures: Annotated[
@@ -113,6 +120,8 @@ class _Decoding:
     no_speech_prob: float
     compression_ratio: float
     temperature: float
+    is_cut_off: bool
+    """The decoder wrote as much as it can, and had not come to an end."""
 
     @property
     def is_silence(self) -> bool:
@@ -124,13 +133,13 @@ class _Decoding:
         good = self.compression_ratio <= MAX_COMPRESSION_RATIO and self.avg_logprob >= MIN_AVG_LOGPROB
         return good or self.is_silence
 
-    @property
-    def is_cut_off(self) -> bool:
-        return len(self.tokens) >= MAX_TEXT_TOKENS
-
 
 class WhisperEngine:
-    """A converted checkpoint: CTranslate2 weights with tokenizer.json and preprocessor_config.json beside them."""
+    """A converted checkpoint: CTranslate2 weights with tokenizer.json and preprocessor_config.json beside them.
+
+    `min_window_frames` is the shortest window, in frames of 10 ms, that the checkpoint was measured to take; shorter
+    ones are padded to it, longer ones to the next of a few lengths. Whisper as published takes 3000 alone.
+    """
 
     def __init__(
         self,
@@ -140,6 +149,7 @@ class WhisperEngine:
         device_index: int = 0,
         compute_type: str = "default",
         threads: int = 0,
+        min_window_frames: int = WINDOW_FRAMES,
     ) -> None:
         self._model = ctranslate2.models.Whisper(
             str(weights), device=device, device_index=device_index, compute_type=compute_type, intra_threads=threads
@@ -153,6 +163,7 @@ class WhisperEngine:
         self._tokenizers: dict[tuple[str, str], Tokenizer] = {}
         self._plain = self._tokenizer("en", "transcribe")
         self._suppressed = list(get_suppressed_tokens(self._plain, [-1]))
+        self._lengths = window_lengths(min_window_frames)
 
     def recognize(self, windows: Sequence[Window]) -> list[Recognition | WindowError]:
         """One answer per window, in order. Raises only what concerns the batch as a whole (out of memory, say)."""
@@ -163,14 +174,17 @@ class WhisperEngine:
             if problem is None:
                 good.append(len(answers))
             answers.append(WindowError(problem or "not processed"))
-        if good:
-            batch = [windows[index] for index in good]
-            for index, recognition in zip(good, self._recognize(batch), strict=True):
+        by_length = _grouped(self._padded_frames(windows[index].pcm.size) for index in good)
+        for frames, positions in by_length.items():
+            indices = [good[position] for position in positions]
+            recognitions = self._recognize([windows[index] for index in indices], frames)
+            for index, recognition in zip(indices, recognitions, strict=True):
                 answers[index] = recognition
         return answers
 
-    def _recognize(self, windows: Sequence[Window]) -> list[Recognition]:
-        encoded = self._model.encode(_storage(np.stack([self._log_mel(window.pcm) for window in windows])))
+    def _recognize(self, windows: Sequence[Window], frames: int) -> list[Recognition]:
+        """Windows that are all padded to `frames`."""
+        encoded = self._model.encode(_storage(np.stack([self._log_mel(window.pcm, frames) for window in windows])))
         languages = self._languages(encoded, windows)
         tokenizers = [
             self._tokenizer(language, window.options.task)
@@ -216,16 +230,20 @@ class WhisperEngine:
             )
         return self._tokenizers[language, task]
 
-    def _log_mel(self, pcm: Pcm) -> Floats:
-        """Log-mel features (mel bins, 3000) of the window followed by silence up to 30 s.
+    def _padded_frames(self, samples: int) -> int:
+        wanted = math.ceil(samples / HOP_SAMPLES) + TAIL_FRAMES
+        return next((length for length in self._lengths if length >= wanted), WINDOW_FRAMES)
+
+    def _log_mel(self, pcm: Pcm, frames: int) -> Floats:
+        """Log-mel features (mel bins, frames) of the window followed by silence.
 
         Only the window itself is transformed: the frames of digital silence behind it all have the floor's value.
         """
-        silence = min(WINDOW_SAMPLES - pcm.size, self._features.n_fft)
-        features = self._features(pcm.astype(np.float32) / 32768.0, padding=silence)[:, :WINDOW_FRAMES]
+        silence = min(frames * HOP_SAMPLES - pcm.size, self._features.n_fft)
+        features = self._features(pcm.astype(np.float32) / 32768.0, padding=silence)[:, :frames]
         # In the scaled log domain the floor lies 2 below the loudest value, and never below that of an empty spectrum.
         floor = max(float(features.max()) - 2.0, -1.5)
-        padded = np.full((self.mel_bins, WINDOW_FRAMES), floor, dtype=np.float32)
+        padded = np.full((self.mel_bins, frames), floor, dtype=np.float32)
         padded[:, : features.shape[1]] = features
         return padded
 
@@ -245,16 +263,21 @@ class WhisperEngine:
         hotwords = hotwords[:MAX_PROMPT_TOKENS]
         room = MAX_PROMPT_TOKENS - len(hotwords)
         before = hotwords + (earlier[-room:] if room else [])
-        return [*([tokenizer.sot_prev] if before else []), *before, *tokenizer.sot_sequence]
+        task = tokenizer.sot_sequence + ([] if options.segment_timestamps else [tokenizer.no_timestamps])
+        return [*([tokenizer.sot_prev] if before else []), *before, *task]
 
     def _decode(
         self, encoded: ctranslate2.StorageView, windows: Sequence[Window], tokenizers: Sequence[Tokenizer]
     ) -> list[_Decoding]:
         prompts = [self._prompt(w.options, t) for w, t in zip(windows, tokenizers, strict=True)]
         best: list[_Decoding | None] = [None] * len(windows)
-        # CTranslate2 wants the start token at one position in all prompts of a call, and one search setting for them.
-        groups = _grouped((len(prompts[i]), w.options.beam_size, w.options.temperatures) for i, w in enumerate(windows))
-        for (_, beam_size, temperatures), pending in groups.items():
+        # CTranslate2 wants the start token at one position in all prompts of a call, time stamps for all or for none,
+        # and one search setting.
+        groups = _grouped(
+            (w.options.beam_size, w.options.temperatures, w.options.segment_timestamps, len(prompt))
+            for w, prompt in zip(windows, prompts, strict=True)
+        )
+        for (beam_size, temperatures, *_), pending in groups.items():
             for temperature in temperatures:
                 decodings = self._generate(encoded, pending, prompts, beam_size, temperature)
                 for index, decoding in zip(pending, decodings, strict=True):
@@ -262,7 +285,21 @@ class WhisperEngine:
                 pending = [index for index, d in zip(pending, decodings, strict=True) if not d.accepted]
                 if not pending:
                     break
-        return [decoding for decoding in best if decoding is not None]
+        return [self._without_loop(decoding) for decoding in best if decoding is not None]
+
+    def _without_loop(self, decoding: _Decoding) -> _Decoding:
+        """One that no temperature kept from going in circles until it was cut off, with one round of its circle left.
+
+        Somebody who does say the same again and again comes to an end; then every word stays.
+        """
+        if not decoding.is_cut_off or decoding.compression_ratio <= MAX_COMPRESSION_RATIO:
+            return decoding
+        # Time stamps move on while the words repeat.
+        text = [index for index, token in enumerate(decoding.tokens) if token < self._plain.eot]
+        keep = one_round([decoding.tokens[index] for index in text])
+        if keep == len(text):
+            return decoding
+        return replace(decoding, tokens=decoding.tokens[: text[keep]])
 
     def _generate(
         self,
@@ -292,7 +329,8 @@ class WhisperEngine:
             avg_logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
             text = self._plain.decode(tokens).strip()
             ratio = get_compression_ratio(text) if text else 1.0
-            decodings.append(_Decoding(tokens, avg_logprob, result.no_speech_prob, ratio, temperature))
+            cut_off = len(tokens) >= MAX_TEXT_TOKENS
+            decodings.append(_Decoding(tokens, avg_logprob, result.no_speech_prob, ratio, temperature, cut_off))
         return decodings
 
     def _spans(self, decoding: _Decoding, window_s: float) -> list[TextSpan]:
@@ -346,6 +384,27 @@ class WhisperEngine:
                     window_s=windows[index].pcm.size / SAMPLE_RATE_HZ,
                 )
         return words
+
+
+def one_round(tokens: Sequence[int]) -> int:
+    """How many tokens are left when those that go in circles at the end go round only once."""
+    for period in range(1, len(tokens) // MIN_ROUNDS + 1):
+        start = len(tokens) - period
+        while start > 0 and tokens[start - 1] == tokens[start - 1 + period]:
+            start -= 1
+        if len(tokens) - start >= MIN_ROUNDS * period:
+            return start + period
+    return len(tokens)
+
+
+def window_lengths(shortest: int) -> list[int]:
+    """The lengths in frames that windows are padded to, from `shortest` to 30 s; even, as the encoder halves them."""
+    if not 1 <= shortest <= WINDOW_FRAMES:
+        raise ValueError(f"The shortest window must have 1 to {WINDOW_FRAMES} frames, not {shortest}.")
+    lengths = [shortest + shortest % 2]
+    while lengths[-1] < WINDOW_FRAMES:
+        lengths.append(min(2 * math.ceil(lengths[-1] * LENGTH_STEP / 2), WINDOW_FRAMES))
+    return lengths
 
 
 def _segment(span: TextSpan, text: str, words: list[TimedWord]) -> Segment:

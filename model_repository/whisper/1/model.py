@@ -23,6 +23,7 @@ class TritonPythonModel:
             device_index=int(args["model_instance_device_id"]),
             compute_type=parameters["compute_type"],
             threads=int(parameters["cpu_threads"]),
+            min_window_frames=int(parameters["min_window_frames"]),
         )
         if self._engine.mel_bins != int(parameters["mel_bins"]):
             raise ValueError(
