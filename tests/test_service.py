@@ -19,8 +19,9 @@ import pytest
 import requests
 from sttai import STTClient, STTError
 
-from bench.load import window_counts
-from bench.long import write_recording
+from bench.chaos import find_service, kill_under_load
+from bench.recordings import write_recording
+from bench.service import window_counts
 from tests.conftest import PROJECT, PUBLIC_IDS, Clip, Stack, end_of, ffmpeg, free_ports, start_stack
 
 # Name, and what ffmpeg needs to know to write it. The names are the contract's sixteen.
@@ -229,7 +230,12 @@ def test_triton_killed_in_mid_file_costs_no_word(stack: Stack, clips: list[Clip]
         assert not disturbed.done()
         stack.wait_for("triton ended (killed by SIGKILL)")
         assert disturbed.result().json() == undisturbed
-    assert len(models_of(stack)) == 2  # those of the new Triton alone
+
+
+def test_triton_killed_again_and_again_under_load(stack: Stack) -> None:
+    outcome = asyncio.run(kill_under_load(find_service(stack.url), clients=6, kills=2))
+    assert outcome.failures() == []
+    assert len(outcome.recoveries_s) == 2
 
 
 def models_of(stack: Stack) -> list[psutil.Process]:

@@ -1,0 +1,40 @@
+"""What a running service is made of and what it has done so far, seen from outside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import httpx
+import psutil
+
+
+def listener(port: int) -> psutil.Process:
+    """The process that listens on a port of this machine."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port and connection.pid:
+            return psutil.Process(connection.pid)
+    raise SystemExit(f"Nothing on this machine listens on port {port}.")
+
+
+def family(port: int) -> list[psutil.Process]:
+    """The listener with all that belong to the same service: `tritone up` and its children."""
+    process = listener(port)
+    parent = process.parent()
+    head = parent if parent is not None and "up" in parent.cmdline() else process
+    return [head, *head.children(recursive=True)]
+
+
+def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """With that of children which have ended: decoders come and go."""
+    return sum(sum(process.cpu_times()[:4]) for process in processes)
+
+
+def window_counts(metrics_url: str) -> tuple[int, int]:
+    """Windows recognised and engine calls made by all Whisper models so far, from Triton's own counters."""
+    text = httpx.get(metrics_url).text
+    windows, calls = (
+        sum(map(int, re.findall(rf'^{counter}{{model="whisper-[^}}]*}} (\d+)', text, re.MULTILINE)))
+        for counter in ("nv_inference_request_success", "nv_inference_exec_count")
+    )
+    return windows, calls
