@@ -34,8 +34,9 @@ from export_scripts.scoring import word_error_rate
 
 POLICIES = {
     "as much as fits into 30 s": ChunkingPolicy(),
-    "up to 20 s": ChunkingPolicy(max_window=frames(20)),
+    "up to 15 s": ChunkingPolicy(max_window=frames(15)),
     "up to 10 s": ChunkingPolicy(max_window=frames(10)),
+    "up to 7 s": ChunkingPolicy(max_window=frames(7)),
     "up to 5 s": ChunkingPolicy(max_window=frames(5)),
     "each phrase by itself": ChunkingPolicy(max_gap=0),
     "up to 10 s, padded with 0.1 s": ChunkingPolicy(max_window=frames(10), padding=frames(0.1)),
