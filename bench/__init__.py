@@ -2,5 +2,6 @@
 
 import os
 
-# As `tritone up` starts Triton: libgomp's threads spin while they wait, at the expense of all else on the machine.
+# As in the service: libgomp's and OpenBLAS's threads spin while they wait, at the expense of all else on the machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -21,7 +21,6 @@ import jiwer
 import numpy as np
 import soundfile
 
-from api.inference.contracts import ModelCard
 from api.recognition.catalog import SpeechModel
 from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
@@ -178,7 +177,7 @@ def hear(inference: InProcess, recordings: Sequence[Recording], **options: Any) 
 async def transcribe(inference: InProcess, samples: Floats) -> Transcript:
     """By the pipeline of the service, from a WAV file on."""
     transcriber = Transcriber(inference.inference(), LIMITS, max_decoders=1, windows_in_flight=1, beam_size=5)
-    model = SpeechModel("demo", "demo", ModelCard(languages=["en", "es"]))
+    model = SpeechModel("demo", "demo", inference.card)
     with tempfile.TemporaryFile() as file:
         soundfile.write(file, pcm(samples), SAMPLE_RATE_HZ, format="WAV")
         file.flush()

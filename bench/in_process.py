@@ -16,11 +16,13 @@ class InProcess:
 
     def __init__(self, repository: Path, model: str, *, threads: int = 0, min_window_frames: int | None = None) -> None:
         self._whisper = load_engine("whisper")
-        card = msgspec.json.decode((repository / model / "1" / "manifest.json").read_bytes())["card"]
+        manifest = msgspec.json.decode((repository / model / "1" / "manifest.json").read_bytes())
+        card = msgspec.convert(manifest["card"], contracts.ModelCard)
+        self.card = msgspec.structs.replace(card, min_window_frames=min_window_frames or card.min_window_frames)
         self.engine = self._whisper.WhisperEngine(
             repository / model / "1" / "weights",
             threads=threads,
-            min_window_frames=min_window_frames or card["min_window_frames"],
+            min_window_frames=self.card.min_window_frames,
         )
         activity = load_engine("voice_activity")
         self._detector = activity.VoiceActivityEngine(

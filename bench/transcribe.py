@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,7 +31,6 @@ from pathlib import Path
 import httpx
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-from api.inference.contracts import ModelCard
 from api.recognition.catalog import SpeechModel
 from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
@@ -84,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows.setdefault(name, []).append(measure())
         print(f"  {name}: {rows[name][-1].audio_per_s:.0f} audio s/s", file=sys.stderr, flush=True)
 
-    service = Service(arguments.url, arguments.metrics)
+    service = Service(arguments.url, arguments.metrics, {"model": arguments.model.removeprefix("whisper-")})
     with tempfile.TemporaryDirectory() as folder, plain_server(weights) as plain:
         long = [write_recording(Path(folder) / "long.flac", arguments.minutes)]
         pipeline = InProcess(arguments.models, arguments.model, threads=1)
@@ -137,9 +136,10 @@ def print_tables(best: dict[str, Outcome], arguments: argparse.Namespace) -> Non
 class Service:
     """Something that answers POST /v1/transcribe; `metrics` are Triton's, where it is behind it."""
 
-    def __init__(self, url: str, metrics: str | None = None) -> None:
+    def __init__(self, url: str, metrics: str | None = None, fields: Mapping[str, str] | None = None) -> None:
         self._url = url
         self._metrics = metrics
+        self._fields = fields or {}
         self._processes = family(httpx.URL(url).port or 80)
 
     def measure(self, work: Sequence[Clip], clients: int) -> Outcome:
@@ -164,7 +164,7 @@ class Service:
                 clip = waiting.pop()
                 body = clip.path.read_bytes()
                 started = time.perf_counter()
-                answer = await session.post("/v1/transcribe", files={"file": body})
+                answer = await session.post("/v1/transcribe", files={"file": body}, data=self._fields)
                 elapsed = time.perf_counter() - started
                 answers.append(Answer(clip, elapsed, answer.raise_for_status().json()["text"]))
 
@@ -180,7 +180,7 @@ def measure_pipeline(inference: InProcess, work: Sequence[Clip]) -> Outcome:
 
 async def _measure_pipeline(inference: InProcess, work: Sequence[Clip]) -> Outcome:
     transcriber = Transcriber(inference.inference(), LIMITS, max_decoders=1, windows_in_flight=1, beam_size=5)
-    model = SpeechModel("demo", "demo", ModelCard(languages=["en", "es"]))
+    model = SpeechModel("demo", "demo", inference.card)
     answers = []
     cpu, started = time.process_time(), time.perf_counter()
     for clip in work:

@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from api.inference.contracts import ModelCard
 from api.recognition.catalog import SpeechModel
 from api.recognition.chunking import ChunkingPolicy, frames
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
@@ -77,7 +76,7 @@ async def measure(inference: InProcess, policy: ChunkingPolicy, recordings: Sequ
     transcriber = Transcriber(
         inference.inference(), LIMITS, max_decoders=1, windows_in_flight=1, beam_size=5, policy=policy
     )
-    model = SpeechModel("demo", "demo", ModelCard(languages=["en", "es"]))
+    model = SpeechModel("demo", "demo", inference.card)
     texts = []
     started = time.perf_counter()
     for recording in recordings:

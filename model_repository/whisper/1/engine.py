@@ -22,6 +22,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import _LANGUAGE_CODES as KNOWN_LANGUAGES
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer as VocabularyTokenizer
 from words import TextSpan, TimedWord, align_words
 
@@ -151,6 +152,8 @@ class WhisperEngine:
         threads: int = 0,
         min_window_frames: int = WINDOW_FRAMES,
     ) -> None:
+        # The mel filters are the only product that NumPy makes here, and OpenBLAS's threads spin for long after each.
+        threadpool_limits(1, user_api="blas")
         self._model = ctranslate2.models.Whisper(
             str(weights), device=device, device_index=device_index, compute_type=compute_type, intra_threads=threads
         )
