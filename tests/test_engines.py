@@ -197,8 +197,6 @@ def test_unlikely_words_in_silence_are_dropped(engine: Any, clips: list[Clip], m
 def test_what_goes_in_circles_goes_round_once(before: list[int], phrase: list[int], rounds: int) -> None:
     left = whisper.one_round([*before, *phrase * rounds])
     assert left <= len(before) + len(phrase)
-    tokens = ([*before, *phrase * rounds])[:left]
-    assert whisper.one_round(tokens) in (left, whisper.one_round(tokens))
 
 
 def test_a_loop_is_heard_once_and_the_rest_is_left_to_do(
