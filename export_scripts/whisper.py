@@ -156,9 +156,7 @@ def main(argv: Sequence[str]) -> None:
         card = describe(weights, display_name, arguments.speed, compute_type, arguments.min_window_frames)
         measured = None
         if arguments.min_window_frames < FULL_FRAMES:
-            comparison = compare_window_lengths(
-                weights, "default", arguments.min_window_frames, arguments.recordings.expanduser()
-            )
+            comparison = compare_window_lengths(weights, arguments.min_window_frames, arguments.recordings.expanduser())
             measured = {"recordings": arguments.recordings.name, **asdict(comparison)}
         placement = place(to, weights, threads=arguments.cpu_threads)
         version = write_version(

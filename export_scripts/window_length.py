@@ -33,7 +33,7 @@ class Comparison:
     own_length_wer: float
 
 
-def compare_window_lengths(weights: Path, compute_type: str, frames: int, recordings: Path) -> Comparison:
+def compare_window_lengths(weights: Path, frames: int, recordings: Path) -> Comparison:
     """Raises ExportError where windows of `frames` and more are worse than full ones by more than `MAX_WORSE`.
 
     `recordings` is a folder of files of at most 30 s at 16 kHz, mono, with a references.json: a list of objects with
@@ -43,7 +43,7 @@ def compare_window_lengths(weights: Path, compute_type: str, frames: int, record
     clips = _clips(recordings)
     wers = []
     for shortest in (FULL_FRAMES, frames):
-        recogniser = engine.WhisperEngine(weights, compute_type=compute_type, min_window_frames=shortest)
+        recogniser = engine.WhisperEngine(weights, min_window_frames=shortest)
         windows = [engine.Window(soundfile.read(file, dtype="int16")[0], engine.DecodingOptions()) for file, _ in clips]
         answers = [
             answer
