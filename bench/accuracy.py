@@ -27,8 +27,9 @@ from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.speech import Transcript
 from bench.in_process import InProcess
 from export_scripts.demo import SPEECH_MODEL
-from export_scripts.demo.whisper import held_out, music, voices
-from export_scripts.demo.whisper.espeak import SAMPLE_RATE_HZ, Espeak, Floats
+from export_scripts.demo.speech import music, voices
+from export_scripts.demo.speech.espeak import SAMPLE_RATE_HZ, Espeak, Floats
+from export_scripts.demo.whisper import held_out
 from export_scripts.demo.whisper.held_out import Recording
 from export_scripts.engines import load_engine
 from export_scripts.scoring import WORDS, word_error_rate

@@ -26,8 +26,9 @@ from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from bench.accuracy import LIMITS, pcm
 from bench.in_process import InProcess
 from export_scripts.demo import SPEECH_MODEL
-from export_scripts.demo.whisper import held_out, voices
-from export_scripts.demo.whisper.espeak import SAMPLE_RATE_HZ, Espeak
+from export_scripts.demo.speech import voices
+from export_scripts.demo.speech.espeak import SAMPLE_RATE_HZ, Espeak
+from export_scripts.demo.whisper import held_out
 from export_scripts.demo.whisper.held_out import Recording
 from export_scripts.scoring import word_error_rate
 

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from export_scripts import whisper
-from export_scripts.demo.whisper import corpus, grammar, held_out, mixing, music, training, vocabulary
+from export_scripts.demo.speech import grammar, music
+from export_scripts.demo.whisper import corpus, held_out, mixing, training, vocabulary
 from export_scripts.demo.whisper.checkpoint import make_tokenizer, save_checkpoint
 from export_scripts.demo.whisper.network import DemoWhisper, Shape
 from export_scripts.engines import load_engine

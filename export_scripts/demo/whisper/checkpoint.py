@@ -11,10 +11,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 from transformers.models.whisper.tokenization_whisper import LANGUAGES as WHISPER_LANGUAGES
 
+from export_scripts.demo.speech.espeak import SAMPLE_RATE_HZ
+from export_scripts.demo.speech.grammar import LANGUAGES
+from export_scripts.demo.speech.utterances import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS
 from export_scripts.demo.whisper import vocabulary
-from export_scripts.demo.whisper.corpus import FFT_SAMPLES, HOP_SAMPLES, MEL_BINS
-from export_scripts.demo.whisper.espeak import SAMPLE_RATE_HZ
-from export_scripts.demo.whisper.grammar import LANGUAGES
 from export_scripts.demo.whisper.mixing import ENCODER_POSITIONS
 from export_scripts.demo.whisper.network import DECODER_POSITIONS, DemoWhisper
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from export_scripts.demo.whisper import grammar
-from export_scripts.demo.whisper.corpus import Spoken, random_manner, speak
-from export_scripts.demo.whisper.espeak import SAMPLE_RATE_HZ, Espeak, Floats, SpeechError
-from export_scripts.demo.whisper.voices import unseen_voice
+from export_scripts.demo.speech import grammar
+from export_scripts.demo.speech.espeak import SAMPLE_RATE_HZ, Espeak, Floats, SpeechError
+from export_scripts.demo.speech.utterances import Spoken, random_manner, speak
+from export_scripts.demo.speech.voices import unseen_voice
 
 Voice = Callable[[str, random.Random], str]
 LEAD_S, TAIL_S = (0.05, 0.5), 0.4

@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from export_scripts.demo.speech import acoustics
+from export_scripts.demo.speech.espeak import Floats
+from export_scripts.demo.speech.utterances import MEL_BINS, QUIETEST_LOG_POWER
 from export_scripts.demo.whisper import vocabulary
-from export_scripts.demo.whisper.corpus import MEL_BINS, QUIETEST_LOG_POWER, Corpus, Entry
-from export_scripts.demo.whisper.espeak import Floats
+from export_scripts.demo.whisper.corpus import Corpus, Entry
 
 ENGLISH_SHARE = 0.7
 FRAMES_PER_POSITION = 2  # the encoder's convolution halves the rate
@@ -25,7 +27,6 @@ ENCODER_POSITIONS = 1500
 HEARD_SHARE = 0.7
 PROMPT_SHARE = 0.12
 MAX_PROMPT_TOKENS = 100
-BINS = np.arange(MEL_BINS, dtype=np.float32)
 
 Rng = np.random.Generator
 Span = tuple[int, int]
@@ -104,7 +105,7 @@ def make_example(corpus: Corpus, music: Sequence[Floats], rng: Rng, *, frames: i
     placed = _place(corpus, rng, language, content) if kind > 0.06 else []
     power = _speech_power(corpus, rng, placed, frames, content)
     if kind < 0.03 or rng.random() < 0.03:
-        _add_music(rng, power, content, music, quiet=bool(placed))
+        acoustics.add_music(rng, power, content, music, quiet=bool(placed))
     inputs, targets, spans = _decoding(corpus, rng, language, placed, content, frames, offset)
     return Example(_features(rng, power, content), _position_words(placed, frames, content), inputs, targets, spans)
 
@@ -151,7 +152,7 @@ def _speech_power(corpus: Corpus, rng: Rng, placed: Sequence[Placed], frames: in
     power = np.full((frames, MEL_BINS), 10**QUIETEST_LOG_POWER, dtype=np.float32)
     speakers = [
         (
-            _smooth(rng, 0.3),  # how room and microphone colour the voice
+            acoustics.smooth(rng, 0.3),  # how room and microphone colour the voice
             rng.uniform(-0.7, 0.2),  # loudness, log10
             1 + rng.uniform(-0.1, 0.1) if rng.random() < 0.5 else 1.0,  # vocal tract length
         )
@@ -162,44 +163,14 @@ def _speech_power(corpus: Corpus, rng: Rng, placed: Sequence[Placed], frames: in
         colour, loudness, tract = speakers[int(rng.integers(len(speakers)))]
         mel = corpus.mel(one.index)
         if tract != 1.0:
-            mel = _warped(mel, tract)
+            mel = acoustics.warped(mel, tract)
         first, last = max(one.start, 0), min(one.end, content)
         heard = 10 ** (np.maximum(mel[first - one.start : last - one.start], -10) + colour + np.float32(loudness))
         power[first:last] += heard
     if smear:
-        _reverberate(power, smear, rng.uniform(0.02, 0.15))
+        acoustics.reverberate(power, smear, rng.uniform(0.02, 0.15))
         power[content:] = 10**QUIETEST_LOG_POWER
     return power
-
-
-def _reverberate(power: Floats, decay: float, level: float) -> None:
-    """A tail behind every frame that falls by `decay` each 10 ms … 40 ms."""
-    tail = power.copy()
-    for lag in (1, 2, 4, 8):
-        tail[lag:] += tail[:-lag] * decay**lag
-    power += level * tail
-
-
-def _warped(mel: Floats, factor: float) -> Floats:
-    """Vocal tract length perturbation (Jaitly and Hinton 2013), on the mel axis."""
-    at = np.clip(BINS * np.float32(factor), 0, MEL_BINS - 1)
-    low = at.astype(int)
-    high = np.minimum(low + 1, MEL_BINS - 1)
-    share = at - low
-    return np.asarray(mel[:, low] * (1 - share) + mel[:, high] * share, dtype=np.float32)
-
-
-def _smooth(rng: Rng, deviation: float) -> Floats:
-    """A random curve over the mel bins, in log10."""
-    return np.interp(BINS, np.linspace(0, MEL_BINS - 1, 6), rng.normal(0, deviation, 6)).astype(np.float32)
-
-
-def _add_music(rng: Rng, power: Floats, content: int, music: Sequence[Floats], *, quiet: bool) -> None:
-    piece = music[int(rng.integers(len(music)))]
-    start = int(rng.integers(0, max(1, len(piece) - content)))
-    part = piece[start : start + content]
-    level = rng.uniform(-2.5, -1.3) if quiet else rng.uniform(-1.5, 0.3)
-    power[: len(part)] += 10 ** (part + np.float32(level))
 
 
 def _features(rng: Rng, power: Floats, content: int) -> Floats:
@@ -207,12 +178,9 @@ def _features(rng: Rng, power: Floats, content: int) -> Floats:
     frames = len(power)
     noise = rng.random()
     if noise < 0.55:
-        level = rng.uniform(-7.0, -3.5) if noise < 0.45 else rng.uniform(-3.5, -1.8)
-        colour = 10 ** (_smooth(rng, 0.5) + np.float32(level))
-        # The power of noise in one bin of one frame is exponential; a mel bin averages about two.
-        power[:content] += colour * rng.standard_exponential((2, content, MEL_BINS), dtype=np.float32).mean(axis=0)
+        acoustics.add_noise(rng, power[:content], rng.uniform(-7.0, -3.5) if noise < 0.45 else rng.uniform(-3.5, -1.8))
     if rng.random() < 0.12:
-        _compress(rng, power)
+        acoustics.compress(rng, power)
     if rng.random() < 0.12:
         power[:, int(rng.integers(52, MEL_BINS)) :] = 10**QUIETEST_LOG_POWER  # a telephone, a low sample rate
     log = np.log10(np.maximum(power, 10**QUIETEST_LOG_POWER))
@@ -226,12 +194,6 @@ def _features(rng: Rng, power: Floats, content: int) -> Floats:
             low = int(rng.integers(0, MEL_BINS - width))
             features[:, low : low + width] = features.mean()  # SpecAugment's frequency masks (Park et al. 2019)
     return np.ascontiguousarray(features.T, dtype=np.float32)
-
-
-def _compress(rng: Rng, power: Floats) -> None:
-    """A lossy codec leaves out what is far below the loudest bin of its frame."""
-    inaudible = power < power.max(axis=1, keepdims=True) * np.float32(10 ** -rng.uniform(2.5, 5.0))
-    power[inaudible & (rng.random(power.shape) < rng.uniform(0.3, 1.0))] = 10**QUIETEST_LOG_POWER
 
 
 def _word_bounds(placed: Placed) -> list[int]:

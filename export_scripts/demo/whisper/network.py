@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from export_scripts.demo.speech.utterances import MEL_BINS
 from export_scripts.demo.whisper import vocabulary
-from export_scripts.demo.whisper.corpus import MEL_BINS
 from export_scripts.demo.whisper.mixing import ENCODER_POSITIONS, IGNORED, Batch
 
 DECODER_POSITIONS = 448

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
+from export_scripts.demo.speech.music import make_music
 from export_scripts.demo.whisper.corpus import Corpus
 from export_scripts.demo.whisper.mixing import ENCODER_POSITIONS, FRAMES_PER_POSITION, Batch, make_batch
-from export_scripts.demo.whisper.music import make_music
 from export_scripts.demo.whisper.network import DemoWhisper, Losses, Shape
 
 WEIGHT_DECAY = 0.01

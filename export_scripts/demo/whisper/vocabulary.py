@@ -5,7 +5,7 @@ The checkpoint has Whisper's full layout (see checkpoint.py); training leaves ou
 
 from __future__ import annotations
 
-from export_scripts.demo.whisper.grammar import LANGUAGES, WORDS
+from export_scripts.demo.speech.grammar import LANGUAGES, WORDS
 
 UNKNOWN = 0
 TIME_STEP_S = 0.1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from export_scripts.demo.whisper.corpus import log_mel
-from export_scripts.demo.whisper.espeak import SAMPLE_RATE_HZ, Floats
+from export_scripts.demo.speech.espeak import SAMPLE_RATE_HZ, Floats
+from export_scripts.demo.speech.utterances import log_mel
 
 PIECES = 60
 PIECE_S = 30
