@@ -4,8 +4,11 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 PIP := $(VENV)/bin/python -m pip
 INSTALLED := $(VENV)/.installed
+# The exporters of pyannote's checkpoints have an environment of their own: constraints-pyannote.txt says why.
+PYANNOTE_VENV := .venv-pyannote
+PYANNOTE_INSTALLED := $(PYANNOTE_VENV)/.installed
 
-.PHONY: help up test check format clean
+.PHONY: help up test check format pyannote clean
 
 help: ## What there is
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
@@ -13,7 +16,7 @@ help: ## What there is
 up: $(INSTALLED) ## Start Triton and the API with the demo models (PORT, TRITONE_HOME)
 	@exec $(VENV)/bin/tritone up
 
-test: $(INSTALLED) ## Run all tests
+test: $(INSTALLED) $(PYANNOTE_INSTALLED) ## Run all tests
 	$(VENV)/bin/pytest
 
 check: $(INSTALLED) ## Lint, types, layers
@@ -27,8 +30,10 @@ format: $(INSTALLED) ## Format the code
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-clean: ## Remove the environment and what the service wrote
-	rm -rf $(VENV) .tritone
+pyannote: $(PYANNOTE_INSTALLED) ## Set up the environment that exports pyannote's speaker models
+
+clean: ## Remove the environments and what the service wrote
+	rm -rf $(VENV) $(PYANNOTE_VENV) .tritone
 
 # torch comes first and pinned: asked for by another package, pip would take the build with several GB of CUDA.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -36,4 +41,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt torch
 	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,recipe,local,dev]'
+	@touch $@
+
+$(PYANNOTE_INSTALLED): constraints-pyannote.txt
+	@echo "Setting up $(PYANNOTE_VENV): some minutes, the first time"
+	@$(PYTHON) -m venv $(PYANNOTE_VENV)
+	@$(PYANNOTE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-pyannote.txt
 	@touch $@

@@ -1,0 +1,63 @@
+"""Triton's view of speaker embedding: the requests of a batch become one engine call, one answer or error each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import triton_python_backend_utils as pb_utils
+from engine import SpeakerEmbeddingEngine, Voices, Window, WindowError
+
+
+class TritonPythonModel:
+    def initialize(self, args: dict[str, str]) -> None:
+        parameters = json.loads(args["model_config"])["parameters"]
+        self._engine = SpeakerEmbeddingEngine(
+            Path(args["model_repository"]) / args["model_version"] / "weights",
+            device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
+            device_index=int(args["model_instance_device_id"]),
+            threads=int(parameters["cpu_threads"]["string_value"]),
+        )
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        answers: list[Voices | Exception] = []
+        windows: list[Window] = []
+        waiting: list[int] = []
+        for request in requests:
+            if request.is_cancelled():
+                answers.append(CancelledRequestError())
+                continue
+            try:
+                windows.append(_window(request))
+                waiting.append(len(answers))
+                answers.append(WindowError("not processed"))
+            except WindowError as error:
+                answers.append(error)
+        for index, answer in zip(waiting, self._engine.embed(windows), strict=True):
+            answers[index] = answer
+        return [_response(answer) for answer in answers]
+
+
+def _window(request: Any) -> Window:
+    pcm, masks = (pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("PCM", "MASKS"))
+    if len(pcm) != 1:
+        raise WindowError(f"PCM: a request is one window; this one holds {len(pcm)}.")
+    return Window(pcm[0], masks[0], plda="PLDA" in request.requested_output_names())
+
+
+def _response(answer: Voices | Exception) -> Any:
+    if isinstance(answer, CancelledRequestError):
+        error = pb_utils.TritonError("The client has gone.", pb_utils.TritonError.CANCELLED)
+        return pb_utils.InferenceResponse(error=error)
+    if isinstance(answer, Exception):
+        error = pb_utils.TritonError(str(answer), pb_utils.TritonError.INVALID_ARG)
+        return pb_utils.InferenceResponse(error=error)
+    tensors = [pb_utils.Tensor("EMBEDDINGS", answer.embeddings[None])]
+    if answer.plda is not None:
+        tensors.append(pb_utils.Tensor("PLDA", answer.plda[None]))
+    return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+class CancelledRequestError(Exception):
+    """Nobody waits for this answer any more."""
