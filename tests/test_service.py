@@ -67,7 +67,7 @@ def test_json_is_what_the_contract_shows(client: httpx.Client, clips: list[Clip]
         answer = client.post("/v1/transcribe", files={"file": clip.path.read_bytes()})
         body = answer.json()
         assert set(body) == {"text", "language", "duration", "segments", "speakers"}
-        assert (body["text"], body["language"], body["speakers"]) == (clip.text, clip.language, [])
+        assert (body["text"], body["language"], body["speakers"]) == (clip.text, clip.language, ["Speaker 1"])
         assert answer.headers["X-Model"] == "demo"
         words = [word for segment in body["segments"] for word in segment["words"]]
         assert [word["word"] for word in words] == clip.text.split()
@@ -76,7 +76,8 @@ def test_json_is_what_the_contract_shows(client: httpx.Client, clips: list[Clip]
             assert word["start"] <= word["end"] <= body["duration"]
         for segment in body["segments"]:
             assert set(segment) == {"start", "end", "text", "speaker", "confidence", "words"}
-            assert segment["speaker"] is None
+            assert segment["speaker"] == "Speaker 1"
+            assert {word["speaker"] for word in segment["words"]} == {"Speaker 1"}
             assert 0.5 < segment["confidence"] <= 1
 
 
@@ -202,7 +203,8 @@ def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -
         assert client.get(asset).status_code == 200, asset
     form = client.get("/schema/openapi.json").json()["paths"]["/v1/transcribe"]["post"]["requestBody"]["content"]
     properties = form["multipart/form-data"]["schema"]["properties"]
-    assert set(properties) == {"file", "model", "language", "diarize", "speakers", "response_format"}
+    speakers = {"diarize", "speakers", "min_speakers", "max_speakers", "channels"}
+    assert set(properties) == {"file", "model", "language", "response_format"} | speakers
     assert properties["response_format"]["default"] == "json"
 
 

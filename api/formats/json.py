@@ -11,6 +11,7 @@ class WordBody(msgspec.Struct):
     word: str
     start: float
     end: float
+    speaker: str | None
 
 
 class VerboseWordBody(WordBody):
@@ -101,7 +102,10 @@ def _segment(segment: Segment) -> SegmentBody:
         text=segment.text,
         speaker=segment.speaker,
         confidence=round(segment.confidence, 3),
-        words=[WordBody(word.text.strip(), _seconds(word.start), _seconds(word.end)) for word in segment.words],
+        words=[
+            WordBody(word.text.strip(), _seconds(word.start), _seconds(word.end), segment.speaker)
+            for word in segment.words
+        ],
     )
 
 
@@ -116,15 +120,16 @@ def _verbose_segment(number: int, segment: Segment) -> VerboseSegmentBody:
         avg_logprob=segment.avg_logprob,
         no_speech_prob=segment.no_speech_prob,
         compression_ratio=segment.compression_ratio,
-        words=[_verbose_word(word) for word in segment.words],
+        words=[_verbose_word(word, segment.speaker) for word in segment.words],
     )
 
 
-def _verbose_word(word: Word) -> VerboseWordBody:
+def _verbose_word(word: Word, speaker: str | None) -> VerboseWordBody:
     return VerboseWordBody(
         word=word.text.strip(),
         start=_seconds(word.start),
         end=_seconds(word.end),
+        speaker=speaker,
         probability=round(word.probability, 3),
     )
 

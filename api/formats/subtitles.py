@@ -22,13 +22,18 @@ PAUSE_S = 0.8  # where nobody speaks for this long, no cue goes on
 SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")
 
 
+Group = tuple[list[Word], str | None]
+"""Words that fit one cue, and who says them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """Times in seconds."""
+    """Times in seconds; what one person says, named or not."""
 
     start: float
     end: float
     lines: tuple[str, ...]
+    speaker: str | None = None
 
 
 def write_srt(transcript: Transcript) -> bytes:
@@ -40,8 +45,10 @@ def write_srt(transcript: Transcript) -> bytes:
 
 
 def write_vtt(transcript: Transcript) -> bytes:
+    several = len(transcript.speakers) > 1
     cues = [
         f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n"
+        + (f"<v {cue.speaker}>" if several else "")
         + "\n".join(html.escape(line, quote=False) for line in cue.lines)
         + "\n"
         for cue in cues_of(transcript)
@@ -51,27 +58,27 @@ def write_vtt(transcript: Transcript) -> bytes:
 
 def cues_of(transcript: Transcript) -> list[Cue]:
     """The cues in order; they do not overlap, and each word stands in one of them."""
-    groups = _apart(group for segment in transcript.segments for group in _groups(_words(segment)))
+    groups = _apart((group, segment.speaker) for segment in transcript.segments for group in _groups(_words(segment)))
     cues = []
-    for index, group in enumerate(groups):
+    for index, (group, speaker) in enumerate(groups):
         lines = _wrap(group)
         start, spoken_until = group[0].start, group[-1].end
         readable_until = start + max(CUE_MIN_S, sum(map(len, lines)) / READING_CHARS_PER_S)
         # A cue that is short for its text stays on into the pause behind it, but never into the next cue.
         end = max(spoken_until, min(readable_until, start + CUE_MAX_S))
-        limit = groups[index + 1][0].start if index + 1 < len(groups) else max(spoken_until, transcript.duration)
-        cues.append(Cue(start, min(end, limit), tuple(lines)))
+        limit = groups[index + 1][0][0].start if index + 1 < len(groups) else max(spoken_until, transcript.duration)
+        cues.append(Cue(start, min(end, limit), tuple(lines), speaker))
     return cues
 
 
-def _apart(groups: Iterable[list[Word]]) -> list[list[Word]]:
-    """Groups that begin at different times; one that begins with the one before it joins that."""
-    apart: list[list[Word]] = []
-    for group in groups:
-        if apart and group[0].start - apart[-1][0].start < CLOSEST_S:
-            apart[-1] += group
+def _apart(groups: Iterable[Group]) -> list[Group]:
+    """In order, at different times: a group that begins with the one before it joins that."""
+    apart: list[Group] = []
+    for words, speaker in sorted(groups, key=lambda group: group[0][0].start):
+        if apart and words[0].start - apart[-1][0][0].start < CLOSEST_S:
+            apart[-1][0].extend(words)
         else:
-            apart.append(group)
+            apart.append((words, speaker))
     return apart
 
 

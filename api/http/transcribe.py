@@ -21,6 +21,7 @@ from api.http.upload import UploadLimits, receive_form
 from api.recognition.catalog import ModelCatalog
 from api.recognition.media import FORMATS as MEDIA_FORMATS
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
+from api.recognition.speakers import SpeakerBounds
 
 T = TypeVar("T")
 
@@ -40,6 +41,15 @@ class TranscribeForm(msgspec.Struct, frozen=True):
     speakers: Annotated[
         int, Meta(description=f"a whole number from 0 (automatic) to {MAX_SPEAKERS}", ge=0, le=MAX_SPEAKERS)
     ] = 0
+    min_speakers: Annotated[
+        int, Meta(description=f"a whole number from 0 (automatic) to {MAX_SPEAKERS}", ge=0, le=MAX_SPEAKERS)
+    ] = 0
+    max_speakers: Annotated[
+        int, Meta(description=f"a whole number from 0 (automatic) to {MAX_SPEAKERS}", ge=0, le=MAX_SPEAKERS)
+    ] = 0
+    channels: Annotated[
+        Literal["mix", "split"], Meta(description="mix, or split: each channel is a speaker, and heard by itself")
+    ] = "mix"
     response_format: Annotated[
         Literal["json", "verbose_json", "txt", "text", "srt", "vtt"],
         Meta(description=f"one of {', '.join(FORMATS)}"),
@@ -57,6 +67,15 @@ class TranscribeForm(msgspec.Struct, frozen=True):
                     value = given[field.name][:50]
                     raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value!r}.") from None
         return msgspec.convert(given, cls, strict=False)
+
+    def bounds(self) -> SpeakerBounds:
+        """Raises InvalidRequest where the numbers of speakers contradict each other."""
+        fewest, most = self.speakers or self.min_speakers or 1, self.speakers or self.max_speakers or None
+        if self.speakers and (self.min_speakers or self.max_speakers):
+            raise InvalidRequest("Send speakers, the exact number, or min_speakers and max_speakers, not both.")
+        if most is not None and fewest > most:
+            raise InvalidRequest(f"min_speakers must be at most max_speakers; {fewest} is more than {most}.")
+        return SpeakerBounds(fewest, most)
 
 
 def _expected(annotation: Any) -> str:
@@ -83,7 +102,7 @@ class TranscribeController(Controller):
         request_max_body_size=None,  # bounded by receive_form
         operation_class=TranscribeOperation,
         summary="Transcribe a recording",
-        description="Words with their times, from audio or video of any length.",
+        description="Words with their times and who spoke them, from audio or video of any length.",
         responses={
             200: ResponseSpec(TranscriptBody, generate_examples=False, description="The transcript"),
             400: ResponseSpec(ErrorBody, generate_examples=False, description="The form or the file is not right"),
@@ -105,7 +124,16 @@ class TranscribeController(Controller):
             model = await catalog.find(fields.model)
             language = None if fields.language.lower() == "auto" else fields.language.lower()
             model.require_language(language)
-            options = TranscriptionOptions(model, language, word_timestamps=format_.needs_words)
+            bounds = fields.bounds()
+            options = TranscriptionOptions(
+                model,
+                language,
+                word_timestamps=format_.needs_words,
+                # Speakers show where words have their times: in a format without, nobody sees them.
+                speakers=bounds if fields.diarize and format_.needs_words else None,
+                diarization=catalog.diarization(),
+                split_channels=fields.channels == "split",
+            )
             transcript = await _while_connected(request, transcriber.transcribe(form.file.fileno(), options))
         body, media_type = format_.write(transcript), format_.media_type
         if not format_.is_json and request.headers.get("user-agent", "").startswith(JSON_ONLY_CLIENT):

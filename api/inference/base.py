@@ -12,6 +12,7 @@ from api.inference.contracts import DecodingOptions, ModelCard, Recognition
 
 Pcm = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float32]
+Flags = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,26 @@ class VoiceActivityDetector(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """Embeddings (speakers, d) of one window's speakers and, where they were asked for, their PLDA features."""
+
+    embeddings: Floats
+    features: Floats | None = None
+
+
+class SpeakerModels(Protocol):
+    """Windows are (samples,) at 16 kHz, at most 10 s, and have 589 frames, however long they are."""
+
+    async def segment(self, pcm: Pcm) -> Flags:
+        """Which of at most three speakers is active in each frame: (589, 3), 0 or 1."""
+        ...
+
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+        """The voice heard in the frames of each mask (speakers, 589), 0 or 1, none of them empty."""
+        ...
+
+
 class ModelRegistry(Protocol):
     async def deployments(self) -> list[Deployment]:
         """What is deployed now. Fails at once when the server is away."""
@@ -49,4 +70,5 @@ class Inference:
 
     recognizer: SpeechRecognizer
     voice_activity: VoiceActivityDetector
+    speakers: SpeakerModels
     registry: ModelRegistry

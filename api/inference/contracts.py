@@ -13,6 +13,16 @@ import msgspec
 WHISPER_PREFIX: Final = "whisper-"
 """A Triton model whisper-X is offered under the public id X."""
 VOICE_ACTIVITY: Final = "voice_activity"
+SPEAKER_SEGMENTATION: Final = "speaker_segmentation"
+SPEAKER_EMBEDDING: Final = "speaker_embedding"
+
+LOCAL_SPEAKERS: Final = 3
+"""Speakers that segmentation tells apart within one window."""
+SPEAKER_WINDOW_SAMPLES: Final = 10 * 16_000
+SPEAKER_FRAMES: Final = 589
+"""Of a window. Frame n lies around sample 270 n + 495, pyannote.audio's PyanNet having a receptive field of 991."""
+SPEAKER_FRAME_SAMPLES: Final = 270
+SPEAKER_FRAME_CENTRE: Final = 495
 
 TENSORS: Final = {
     "whisper": {
@@ -22,6 +32,14 @@ TENSORS: Final = {
     VOICE_ACTIVITY: {
         "inputs": {"PCM": ("INT16", [-1]), "STATE": ("FP32", [320])},
         "outputs": {"PROBABILITIES": ("FP32", [-1]), "NEXT_STATE": ("FP32", [320])},
+    },
+    SPEAKER_SEGMENTATION: {
+        "inputs": {"PCM": ("INT16", [-1])},
+        "outputs": {"ACTIVITY": ("UINT8", [SPEAKER_FRAMES, LOCAL_SPEAKERS])},
+    },
+    SPEAKER_EMBEDDING: {
+        "inputs": {"PCM": ("INT16", [-1]), "MASKS": ("UINT8", [-1, SPEAKER_FRAMES])},
+        "outputs": {"EMBEDDINGS": ("FP32", [-1, -1]), "PLDA": ("FP32", [-1, -1])},
     },
 }
 
@@ -78,6 +96,23 @@ class Recognition(msgspec.Struct, frozen=True):
     decoded_s: float
 
 
+class Clustering(msgspec.Struct, frozen=True):
+    """How a diarization model's embeddings become speakers. The defaults are pyannote/speaker-diarization-3.1's."""
+
+    method: Literal["centroid", "vbx"] = "centroid"
+    threshold: Annotated[float, msgspec.Meta(gt=0, le=2)] = 0.7045654963945799
+    """Clusters are merged while the means of their unit vectors are no further apart."""
+    min_cluster_size: Annotated[int, msgspec.Meta(ge=1)] = 12
+    fa: Annotated[float, msgspec.Meta(gt=0)] = 0.07
+    """VBx: how much an embedding counts; less than one, because those of overlapping windows repeat each other."""
+    fb: Annotated[float, msgspec.Meta(gt=0)] = 0.8
+    """VBx: the more, the fewer speakers."""
+    plda_variances: list[float] = []
+    """VBx: between speakers, of each PLDA feature; within a speaker they are 1."""
+    constrained: bool = False
+    """The local speakers of one window are different people."""
+
+
 class ModelCard(msgspec.Struct, frozen=True):
     """What an exporter found out about a checkpoint; it travels in the model's config."""
 
@@ -86,3 +121,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     languages: list[str] = []
     speed: str = "standard"
     min_window_frames: int = 3000
+    clustering: Clustering = Clustering()
+    """Of a speaker embedding: what its distances mean."""
+    step_s: Annotated[float, msgspec.Meta(ge=0.1, le=9)] = 1.0
+    """Of a speaker segmentation: from the start of one window to that of the next."""

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from api.inference.base import Deployment, Floats, Inference, Pcm
+from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, SpeakerModels, Voices
 from api.inference.contracts import (
     ACTIVITY_FRAME_SAMPLES,
+    LOCAL_SPEAKERS,
+    SPEAKER_FRAME_SAMPLES,
+    SPEAKER_FRAMES,
     DecodingOptions,
     ModelCard,
     Recognition,
@@ -18,6 +21,7 @@ from api.inference.contracts import (
 )
 
 LOUD = 500  # mean magnitude from which a frame counts as speech
+LOUDER = 6000  # and from which it is another's
 
 
 @dataclass
@@ -57,6 +61,52 @@ class FakeVoiceActivity:
 
 
 @dataclass
+class FakeSpeakers:
+    """A loud voice and a louder one: two people, told apart by how loud each frame is.
+
+    `delay_s` is the time that each call takes.
+    """
+
+    delay_s: float = 0.0
+    segmented: int = 0
+    embedded: int = 0
+    running: int = 0
+    most_running: int = 0
+
+    async def segment(self, pcm: Pcm) -> Flags:
+        self.segmented += 1
+        await self._work()
+        loudness = _loudness(pcm)
+        active = np.zeros((SPEAKER_FRAMES, LOCAL_SPEAKERS), dtype=np.uint8)
+        # Which column is whose differs from window to window, as it does in life.
+        columns = (0, 1) if self.segmented % 2 else (2, 0)
+        active[:, columns[0]] = (loudness > LOUD) & (loudness <= LOUDER)
+        active[:, columns[1]] = loudness > LOUDER
+        return active
+
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+        self.embedded += 1
+        await self._work()
+        loudness = _loudness(pcm)
+        louder = [bool(loudness[mask > 0].mean() > LOUDER) for mask in masks]
+        return Voices(np.eye(2, dtype=np.float32)[np.array(louder, dtype=int)])
+
+    async def _work(self) -> None:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await asyncio.sleep(self.delay_s)
+        finally:
+            self.running -= 1
+
+
+def _loudness(pcm: Pcm) -> Floats:
+    samples = np.zeros(SPEAKER_FRAMES * SPEAKER_FRAME_SAMPLES, dtype=np.float32)
+    samples[: pcm.size] = np.abs(pcm[: samples.size].astype(np.float32))
+    return np.asarray(samples.reshape(SPEAKER_FRAMES, -1).mean(axis=1))
+
+
+@dataclass
 class FakeRegistry:
     ids: tuple[str, ...] = ("small", "large-v3-turbo")
     languages: tuple[str, ...] = ("en", "es")
@@ -72,8 +122,15 @@ class FakeRegistry:
             )
             for id_ in self.ids
         ]
-        return [*whisper, Deployment("voice_activity", "1", True, ModelCard("voice_activity", "Loudness"))]
+        others = ("voice_activity", "speaker_segmentation", "speaker_embedding")
+        return [*whisper, *(Deployment(name, "1", True, ModelCard(name, "Loudness")) for name in others)]
 
 
-def fake_inference(recognizer: FakeRecognizer | None = None, registry: FakeRegistry | None = None) -> Inference:
-    return Inference(recognizer or FakeRecognizer(), FakeVoiceActivity(), registry or FakeRegistry())
+def fake_inference(
+    recognizer: FakeRecognizer | None = None,
+    registry: FakeRegistry | None = None,
+    speakers: SpeakerModels | None = None,
+) -> Inference:
+    return Inference(
+        recognizer or FakeRecognizer(), FakeVoiceActivity(), speakers or FakeSpeakers(), registry or FakeRegistry()
+    )

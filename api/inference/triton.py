@@ -16,9 +16,13 @@ from tritonclient.grpc.aio import InferenceServerClient, InferInput, InferReques
 from tritonclient.utils import InferenceServerException
 
 from api.errors import InferenceFailed, InferenceUnavailable
-from api.inference.base import Deployment, Floats, Inference, Pcm
+from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, Voices
 from api.inference.contracts import (
     ACTIVITY_FRAME_SAMPLES,
+    LOCAL_SPEAKERS,
+    SPEAKER_EMBEDDING,
+    SPEAKER_FRAMES,
+    SPEAKER_SEGMENTATION,
     VOICE_ACTIVITY,
     DecodingOptions,
     ModelCard,
@@ -69,7 +73,7 @@ class TritonInference:
         self._crashes: dict[str, float] = {}  # when a model's process was last found dead
 
     def inference(self) -> Inference:
-        return Inference(self, self, self)
+        return Inference(self, self, self, self)
 
     async def close(self) -> None:
         await self._client.close()
@@ -95,6 +99,27 @@ class TritonInference:
         if probabilities.shape != (1, pcm.size // ACTIVITY_FRAME_SAMPLES) or next_state.shape != (1, state.size):
             raise InferenceFailed(f"The model {VOICE_ACTIVITY} answered with tensors of the wrong size.")
         return probabilities[0], next_state[0]
+
+    async def segment(self, pcm: Pcm) -> Flags:
+        async with self._windows:
+            result = await self._infer(SPEAKER_SEGMENTATION, [_input("PCM", pcm[None], "INT16")], ["ACTIVITY"])
+        active = result.as_numpy("ACTIVITY")
+        if active.shape != (1, SPEAKER_FRAMES, LOCAL_SPEAKERS):
+            raise InferenceFailed(f"The model {SPEAKER_SEGMENTATION} answered with a tensor of the wrong size.")
+        of_window: Flags = active[0]
+        return of_window
+
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+        inputs = [_input("PCM", pcm[None], "INT16"), _input("MASKS", masks[None], "UINT8")]
+        outputs = ["EMBEDDINGS", "PLDA"] if features else ["EMBEDDINGS"]
+        async with self._windows:
+            result = await self._infer(SPEAKER_EMBEDDING, inputs, outputs)
+        found: list[Floats] = [result.as_numpy(name)[0] for name in outputs]
+        if not all(of.ndim == 2 and len(of) == len(masks) and np.isfinite(of).all() for of in found):
+            raise InferenceFailed(
+                f"The model {SPEAKER_EMBEDDING} answered with tensors of the wrong size, or no numbers."
+            )
+        return Voices(found[0], found[1] if features else None)
 
     async def deployments(self) -> list[Deployment]:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -36,11 +37,30 @@ class SpeechWindow:
         return SpeechWindow(self.start + samples, self.pcm[samples:], activity)
 
 
-class SpeechWindows:
-    """The speech of a recording as windows. `duration_s` is what was heard of it so far."""
+class Listener(Protocol):
+    async def hear(self, pcm: Pcm, speech: Floats) -> None:
+        """The recording's next samples, and the probability of speech in each activity frame of them."""
+        ...
 
-    def __init__(self, detector: VoiceActivityDetector, policy: ChunkingPolicy | None = None) -> None:
+    async def end(self) -> None:
+        """That was all of it."""
+        ...
+
+
+class SpeechWindows:
+    """The speech of a recording as windows. `duration_s` is what was heard of it so far.
+
+    A `listener` hears all of the recording on the way.
+    """
+
+    def __init__(
+        self,
+        detector: VoiceActivityDetector,
+        policy: ChunkingPolicy | None = None,
+        listener: Listener | None = None,
+    ) -> None:
         self._detector = detector
+        self._listener = listener
         self._cutter = WindowCutter(policy)
         self._state = np.zeros(ACTIVITY_STATE_SIZE, dtype=np.float32)
         self._audio: list[Pcm] = []
@@ -67,6 +87,8 @@ class SpeechWindows:
         if size:
             async for window in self._hear(np.concatenate(unheard)):
                 yield window
+        if self._listener is not None:
+            await self._listener.end()
         for span in self._cutter.flush():
             yield self._cut(span.start, span.end)
 
@@ -76,6 +98,8 @@ class SpeechWindows:
         rest = -audio.size % ACTIVITY_FRAME_SAMPLES
         whole = np.pad(audio, (0, rest)) if rest else audio
         probabilities, self._state = await self._detector.detect(whole, self._state)
+        if self._listener is not None:
+            await self._listener.hear(audio, probabilities)
         self._activity = np.concatenate([self._activity, probabilities])
         for span in self._cutter.push(probabilities.tolist()):
             yield self._cut(span.start, span.end)

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from api.errors import InferenceUnavailable, InvalidRequest, UnknownModel
 from api.inference.base import Deployment, ModelRegistry
-from api.inference.contracts import WHISPER_PREFIX, ModelCard
+from api.inference.contracts import SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION, WHISPER_PREFIX, ModelCard
+from api.recognition.speakers import DiarizationPlan
 
 FRESH_S = 5.0
 
@@ -43,6 +44,7 @@ class ModelCatalog:
         self._aliases = dict(aliases)
         self._known: list[SpeechModel] = []
         self._loading: set[str] = set()
+        self._diarization: DiarizationPlan | None = None
         self._known_at = -FRESH_S
         self._asking = asyncio.Lock()
 
@@ -51,6 +53,7 @@ class ModelCatalog:
         deployments = await self._registry.deployments()
         self._known = _speech_models(deployments, self._aliases)
         self._loading = _ids(deployments) - {model.id for model in self._known}
+        self._diarization = _diarization(deployments)
         self._known_at = time.monotonic()
         return self._known
 
@@ -70,6 +73,17 @@ class ModelCatalog:
         if id_ in self._loading or not self._known:
             raise InferenceUnavailable(f"The model {id_} is not ready yet. Try again later.", retry_after_s=10)
         raise UnknownModel(f"There is no model {id_!r}; use one of {', '.join(model.id for model in self._known)}.")
+
+    def diarization(self) -> DiarizationPlan | None:
+        """How to tell speakers apart with what was deployed when a model was last asked for; None where nothing can."""
+        return self._diarization
+
+
+def _diarization(deployments: list[Deployment]) -> DiarizationPlan | None:
+    cards = {deployment.name: deployment.card for deployment in deployments if deployment.ready}
+    if SPEAKER_SEGMENTATION not in cards or SPEAKER_EMBEDDING not in cards:
+        return None
+    return DiarizationPlan(cards[SPEAKER_SEGMENTATION].step_s, cards[SPEAKER_EMBEDDING].clustering)
 
 
 def _speech_models(deployments: list[Deployment], aliases: Mapping[str, str]) -> list[SpeechModel]:

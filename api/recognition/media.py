@@ -12,6 +12,7 @@ import asyncio
 import os
 import re
 import resource
+import struct
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -38,12 +39,16 @@ BYTES_PER_SAMPLE = 2
 BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
 ERROR_OUTPUT_BYTES = 4096
 OPEN_FILES = 32
+MAX_CHANNELS = 8
+# Magic number, where the samples start, how many bytes, encoding, rate, channels: the one header that says little more.
+AU_HEADER = struct.Struct(">4sIIIII")
 # Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture. But where time stamps step
 # back, as in files that were put together, they are moved on first: filling alone would drop what seems past.
 # Holes are filled last, because ffmpeg holds the whole of one in memory (an hour of mono at 16 kHz: 115 MB), and fills
 # none of more than 2**26 samples, which are 70 minutes there.
 FORWARD = "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+NB_SAMPLES);ld(1)'"
-MONO = f"aresample={SAMPLE_RATE_HZ},aformat=sample_fmts=s16:channel_layouts=mono"
+CHANNELS = f"aresample={SAMPLE_RATE_HZ},aformat=sample_fmts=s16"
+MONO = f"{CHANNELS}:channel_layouts=mono"
 FILLED = "aresample=async=1:first_pts=0"
 # A rate of 1 Hz, a hole, a frame of silence: a few bytes can make days of audio. In an honest recording, even silence
 # takes some 25 bytes a second.
@@ -69,7 +74,10 @@ def ffmpeg() -> str:
 
 @dataclass
 class Audio:
-    """A recording as blocks of int16 (samples,), mono at 16 kHz, and what was wrong with it, known at its end."""
+    """A recording as blocks of int16 at 16 kHz, and what was wrong with it, known at its end.
+
+    Blocks are (samples,) of one channel, all of the recording's mixed, or (samples, channels) of all by themselves.
+    """
 
     blocks: AsyncIterator[Pcm]
     warnings: list[str]
@@ -77,14 +85,43 @@ class Audio:
 
 @asynccontextmanager
 async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
-    """The first audio stream of the open file `source`, silence standing where its time stamps leave a gap.
+    """The first audio stream of the open file `source`, mixed to mono, silence standing where its time stamps leave a
+    gap.
 
     The process ends with the context, whatever happened in it. Raises UnreadableMedia, also in the middle, when the
     file is nothing that decodes, is longer than the limit or out of all proportion to its size.
     """
+    async with _decoder(source, limits, MONO, "s16le", "s16le") as decoder:
+        yield Audio(_blocks(decoder, 1, "<i2"), decoder.warnings)
+
+
+@asynccontextmanager
+async def decode_channels(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
+    """The same with every channel by itself; blocks are (samples, channels). Raises UnreadableMedia."""
+    async with _decoder(source, limits, CHANNELS, "au", "s16be") as decoder:
+        channels = await _au_channels(decoder)
+        yield Audio(_blocks(decoder, channels, ">i2"), decoder.warnings)
+
+
+@dataclass
+class _Decoder:
+    """A running ffmpeg and what it may still decode."""
+
+    process: asyncio.subprocess.Process
+    output: asyncio.StreamReader
+    complaints: asyncio.Task[str]
+    allowed_s: float
+    plausible_s: float
+    warnings: list[str]
+
+
+@asynccontextmanager
+async def _decoder(
+    source: int, limits: DecoderLimits, layout: str, container: str, encoding: str
+) -> AsyncIterator[_Decoder]:
     os.lseek(source, 0, os.SEEK_SET)
     process = await asyncio.create_subprocess_exec(
-        *_command(),
+        *_command(layout, container, encoding),
         stdin=source,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -96,9 +133,8 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
     complaints = asyncio.create_task(_tail(process.stderr))
     try:
         _restrict(process.pid, limits)
-        warnings: list[str] = []
         plausible_s = UNSUSPECTED_S + os.fstat(source).st_size / SPARSEST_BYTES_PER_S
-        yield Audio(_blocks(process, process.stdout, complaints, limits.audio_s, plausible_s, warnings), warnings)
+        yield _Decoder(process, process.stdout, complaints, limits.audio_s, plausible_s, [])
     finally:
         if process.returncode is None:
             process.kill()
@@ -109,11 +145,11 @@ async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
         await process.wait()
 
 
-def _command() -> list[str]:
+def _command(layout: str, container: str, encoding: str) -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"]
     allowed = ["-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS]
-    audio = ["-fd", "0", "-i", "fd:", "-map", "0:a:0", "-af", f"{FORWARD},{MONO},{FILLED}"]
-    output = ["-f", "s16le", "-flush_packets", "1", "pipe:1"]
+    audio = ["-fd", "0", "-i", "fd:", "-map", "0:a:0", "-af", f"{FORWARD},{layout},{FILLED}"]
+    output = ["-c:a", f"pcm_{encoding}", "-f", container, "-flush_packets", "1", "pipe:1"]
     return [ffmpeg(), *quiet, *allowed, *audio, *output]
 
 
@@ -134,36 +170,46 @@ def _restrict(pid: int, limits: DecoderLimits) -> None:
             resource.prlimit(pid, kind, (limit, limit))
 
 
-async def _blocks(
-    process: asyncio.subprocess.Process,
-    output: asyncio.StreamReader,
-    complaints: asyncio.Task[str],
-    allowed_s: float,
-    plausible_s: float,
-    warnings: list[str],
-) -> AsyncIterator[Pcm]:
+async def _blocks(decoder: _Decoder, channels: int, samples: str) -> AsyncIterator[Pcm]:
     decoded_s = 0.0
-    while block := await _read(output):
-        decoded_s += len(block) / BLOCK_BYTES
-        if decoded_s > allowed_s:
-            raise UnreadableMedia(f"The recording is longer than {allowed_s / 3600:g} hours; send it in shorter parts.")
-        if decoded_s > plausible_s:
+    while block := await _read(decoder.output, channels * BLOCK_BYTES):
+        decoded_s += len(block) / channels / BLOCK_BYTES
+        if decoded_s > decoder.allowed_s:
             raise UnreadableMedia(
-                f"So small a file with more than {plausible_s / 60:.0f} minutes of audio is damaged, or no recording."
+                f"The recording is longer than {decoder.allowed_s / 3600:g} hours; send it in shorter parts."
             )
-        yield np.frombuffer(block, dtype="<i2", count=len(block) // BYTES_PER_SAMPLE)
-    status = await process.wait()
+        if decoded_s > decoder.plausible_s:
+            raise UnreadableMedia(
+                f"So small a file with more than {decoder.plausible_s / 60:.0f} minutes of audio is damaged, "
+                "or no recording."
+            )
+        whole = len(block) // BYTES_PER_SAMPLE // channels * channels
+        pcm = np.frombuffer(block, dtype=samples, count=whole)
+        yield pcm if channels == 1 else pcm.reshape(-1, channels)
+    status = await decoder.process.wait()
     if not decoded_s:
-        raise UnreadableMedia(_reason(await complaints, status))
+        raise UnreadableMedia(_reason(await decoder.complaints, status))
     if status < 0:
         raise UnreadableMedia("Decoding the recording cost more processor time or memory than is allowed.")
-    if status > 0 or DAMAGE.search(await complaints):
-        warnings.append(f"The file is damaged or incomplete; {decoded_s:.1f} s of it could be decoded.")
+    if status > 0 or DAMAGE.search(await decoder.complaints):
+        decoder.warnings.append(f"The file is damaged or incomplete; {decoded_s:.1f} s of it could be decoded.")
 
 
-async def _read(output: asyncio.StreamReader) -> bytes:
+async def _au_channels(decoder: _Decoder) -> int:
+    """Read over the header of a Sun audio file: how many channels the samples behind it have."""
+    header = await _read(decoder.output, AU_HEADER.size)
+    if len(header) < AU_HEADER.size:
+        raise UnreadableMedia(_reason(await decoder.complaints, await decoder.process.wait()))
+    _, start, _, _, _, channels = AU_HEADER.unpack(header)
+    if channels > MAX_CHANNELS:
+        raise UnreadableMedia(f"The recording has {channels} channels; at most {MAX_CHANNELS} can be split.")
+    await decoder.output.readexactly(start - AU_HEADER.size)
+    return int(channels)
+
+
+async def _read(output: asyncio.StreamReader, size: int) -> bytes:
     try:
-        return await output.readexactly(BLOCK_BYTES)
+        return await output.readexactly(size)
     except asyncio.IncompleteReadError as rest:
         return rest.partial
 

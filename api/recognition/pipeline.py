@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import aclosing, nullcontext
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from api.inference.base import Inference
+from api.errors import InferenceFailed, InferenceUnavailable
+from api.inference.base import Inference, Pcm
 from api.inference.contracts import DecodingOptions, Recognition
 from api.recognition.activity import SpeechWindow, SpeechWindows
 from api.recognition.catalog import SpeechModel
+from api.recognition.channels import apart
 from api.recognition.chunking import ChunkingPolicy, policy_for
+from api.recognition.diarization import Turn, told_apart
 from api.recognition.inventions import without_inventions
-from api.recognition.media import DecoderLimits, decode
+from api.recognition.media import DecoderLimits, decode, decode_channels
+from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from api.speech import SAMPLE_RATE_HZ, Segment, Transcript, Word
 
 T = TypeVar("T")
@@ -27,11 +31,30 @@ MIN_PROGRESS = SAMPLE_RATE_HZ  # a second: a decoding that is cut off before it 
 
 @dataclass(frozen=True, slots=True)
 class TranscriptionOptions:
-    """What to make of a recording. `language` None means: the one that its first speech is in."""
+    """What to make of a recording.
+
+    `language` None means: the one that its first speech is in; `speakers` None: do not say who speaks; `diarization`
+    None: there is nothing to tell them apart with. With `split_channels` each channel is one speaker's.
+    """
 
     model: SpeechModel
     language: str | None = None
     word_timestamps: bool = True
+    speakers: SpeakerBounds | None = None
+    diarization: DiarizationPlan | None = None
+    split_channels: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What was said in one stream of audio, and who spoke when; None where that is not asked for or not known."""
+
+    language: str | None
+    language_probability: float
+    duration_s: float
+    segments: list[Segment]
+    turns: list[Turn] | None
+    warnings: list[str]
 
 
 class Transcriber:
@@ -60,15 +83,47 @@ class Transcriber:
 
         Raises UnreadableMedia, InferenceUnavailable, InferenceFailed.
         """
+        async with self._decoders:
+            if options.split_channels:
+                return await self._transcribe_channels(source, options)
+            async with decode(source, self._limits) as audio:
+                heard = await self._listen(audio.blocks, options, options.speakers)
+        segments, speakers = heard.segments, list[str]()
+        if heard.turns is not None:
+            segments, speakers = told_apart(segments, heard.turns)
+        return _transcript(heard, segments, speakers, options, [*audio.warnings, *heard.warnings])
+
+    async def _transcribe_channels(self, source: int, options: TranscriptionOptions) -> Transcript:
+        """Every channel by itself, all at the same time."""
+        async with decode_channels(source, self._limits) as audio, apart(audio.blocks) as channels:
+            heard = await together(self._listen(channel, options, None) for channel in channels)
+        names = [f"Channel {number}" for number in range(1, len(heard) + 1)]
+        segments = [
+            replace(segment, speaker=name)
+            for name, channel in zip(names, heard, strict=True)
+            for segment in channel.segments
+        ]
+        segments.sort(key=lambda segment: segment.start)
+        spoken = max(heard, key=lambda channel: sum(segment.end - segment.start for segment in channel.segments))
+        speakers = [name for name, channel in zip(names, heard, strict=True) if channel.segments]
+        return _transcript(spoken, segments, speakers, options, audio.warnings)
+
+    async def _listen(
+        self, blocks: AsyncIterator[Pcm], options: TranscriptionOptions, speakers: SpeakerBounds | None
+    ) -> Heard:
+        """What is said in a stream, and by whom, if `speakers` asks for it: found out while it passes by once."""
         policy = self._policy or policy_for(options.model.card.min_window_frames)
-        windows = SpeechWindows(self._inference.voice_activity, policy)
+        diarizer, turns, warnings = None, None, list[str]()
+        if speakers is not None and speakers.most == 1:
+            turns = list[Turn]()
+        elif speakers is not None and options.diarization is not None:
+            diarizer = Diarizer(self._inference.speakers, options.diarization, speakers, self._windows_in_flight)
+        elif speakers is not None:
+            warnings.append("Who speaks could not be told: no diarization models are deployed.")
+        windows = SpeechWindows(self._inference.voice_activity, policy, diarizer)
         language, probability = options.language, 1.0
         segments: list[Segment] = []
-        async with (
-            self._decoders,
-            decode(source, self._limits) as audio,
-            aclosing(windows.of(audio.blocks)) as speech,
-        ):
+        async with aclosing(diarizer) if diarizer else nullcontext(), aclosing(windows.of(blocks)) as speech:
             # Windows are independent but for the language: the first one with words in it decides for all.
             while language is None and (window := await anext(speech, None)) is not None:
                 first, segments = await self._recognize(window, options, None)
@@ -82,14 +137,12 @@ class Transcriber:
             async with aclosing(in_order(speech, recognize, self._windows_in_flight)) as answers:
                 async for of_window in answers:
                     segments += of_window
-        return Transcript(
-            language=language,
-            language_probability=probability,
-            duration=windows.duration_s,
-            segments=tuple(segments),
-            model=options.model.served_by,
-            warnings=tuple(audio.warnings),
-        )
+            if diarizer is not None and segments:
+                try:
+                    turns = await diarizer.turns()
+                except (InferenceFailed, InferenceUnavailable) as failure:
+                    warnings.append(f"Who speaks could not be told. {failure}")
+        return Heard(language, probability, windows.duration_s, segments, turns, warnings)
 
     async def _recognize(
         self, window: SpeechWindow, options: TranscriptionOptions, language: str | None
@@ -114,6 +167,18 @@ class Transcriber:
         )
 
 
+async def together(works: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
+    """The results of all; when one fails, the others are cancelled."""
+    running = [asyncio.create_task(work) for work in works]
+    try:
+        return await asyncio.gather(*running)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        running.clear()  # as in in_order
+
+
 async def in_order(
     items: AsyncIterator[T], work: Callable[[T], Coroutine[Any, Any, R]], in_flight: int
 ) -> AsyncGenerator[R, None]:
@@ -133,6 +198,20 @@ async def in_order(
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         running.clear()  # its error holds this frame: together they would keep the audio until the next collection
+
+
+def _transcript(
+    heard: Heard, segments: list[Segment], speakers: list[str], options: TranscriptionOptions, warnings: list[str]
+) -> Transcript:
+    return Transcript(
+        language=heard.language,
+        language_probability=heard.language_probability,
+        duration=heard.duration_s,
+        segments=tuple(segments),
+        model=options.model.served_by,
+        speakers=tuple(speakers),
+        warnings=tuple(warnings),
+    )
 
 
 def _segments(window: SpeechWindow, recognition: Recognition) -> list[Segment]:

@@ -1,0 +1,205 @@
+"""The diarization of one recording: its audio in as it is decoded, turns out at its end, little of it in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from api.errors import InferenceFailed, InferenceUnavailable
+from api.inference.base import Flags, Floats, Pcm, SpeakerModels, Voices
+from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, LOCAL_SPEAKERS, SPEAKER_WINDOW_SAMPLES, Clustering
+from api.recognition.chunking import ChunkingPolicy
+from api.recognition.clustering import Labels, SpeakerClusters, assign
+from api.recognition.diarization import ActivityLog, Indices, Turn, embedding_masks, trusted, turns_of
+from api.speech import SAMPLE_RATE_HZ
+
+SPEECH = ChunkingPolicy().onset
+WINDOWS_AT_ONCE = 1024
+
+Halfs = npt.NDArray[np.float16]
+NOBODY: Indices = np.zeros(0, dtype=np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class DiarizationPlan:
+    """How the deployed models want to be used: seconds between windows, and what their embeddings' distances mean."""
+
+    step_s: float
+    clustering: Clustering
+
+
+@dataclass(frozen=True, slots=True)
+class SpeakerBounds:
+    """How many people may be speaking; None: as many as there are."""
+
+    fewest: int = 1
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LocalSpeakers:
+    """Of one window: who is active when (589, 3), which of the three have a voice here, and those voices."""
+
+    active: Flags
+    who: Indices
+    voices: Voices | None
+
+
+class Diarizer:
+    """Asks the models about each window as soon as it is whole, at most `in_flight` at a time.
+
+    A failure of the models is kept until the turns are asked for: the recording's text does not depend on them.
+    """
+
+    def __init__(self, models: SpeakerModels, plan: DiarizationPlan, bounds: SpeakerBounds, in_flight: int) -> None:
+        self._models = models
+        self._policy = plan.clustering
+        self._bounds = bounds
+        self._in_flight = in_flight
+        self._step = round(plan.step_s * SAMPLE_RATE_HZ)
+        self._audio = np.zeros(0, dtype=np.int16)  # what is still needed of the recording
+        self._speech = np.zeros(0, dtype=np.bool_)  # whether somebody speaks in each activity frame of it
+        self._audio_start = 0  # where it begins, in samples, at the start of such a frame
+        self._next = 0  # where the next window begins
+        self._running: deque[asyncio.Task[LocalSpeakers] | None] = deque()
+        self._failure: InferenceFailed | InferenceUnavailable | None = None
+        self._found = _Found(plan.clustering, bounds)
+
+    async def hear(self, pcm: Pcm, speech: Floats) -> None:
+        """The recording's next samples, and the probability of speech in each activity frame of them."""
+        if self._failure is not None:
+            return
+        self._audio = np.concatenate([self._audio, pcm])
+        self._speech = np.concatenate([self._speech, speech >= SPEECH])
+        while self._next + SPEAKER_WINDOW_SAMPLES <= self._heard:
+            await self._ask(embed=True)
+
+    async def end(self) -> None:
+        """That was all of it."""
+        only = self._next == 0
+        if only or self._next - self._step + SPEAKER_WINDOW_SAMPLES < self._heard:
+            # In a lone window segmentation tells who is who, as long as it finds no more people than there may be.
+            await self._ask(embed=not only or self._bounds.most is not None)
+
+    async def turns(self, *, exclusive: bool = True) -> list[Turn]:
+        """Who spoke when; at each time one person, or with `exclusive=False` up to two.
+
+        Raises InferenceFailed, InferenceUnavailable: what befell any of the windows.
+        """
+        while self._running:
+            await self._collect()
+        if self._failure is not None:
+            raise self._failure
+        return await asyncio.to_thread(self._found.turns, self._step / SAMPLE_RATE_HZ, exclusive=exclusive)
+
+    async def aclose(self) -> None:
+        """Cancel what still runs."""
+        running = [task for task in self._running if task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        self._running.clear()
+
+    @property
+    def _heard(self) -> int:
+        return self._audio_start + self._audio.size
+
+    async def _ask(self, *, embed: bool) -> None:
+        """Ask about the next window, unless nobody speaks in it, and let go of the audio before the one after."""
+        start = self._next - self._audio_start
+        end = start + SPEAKER_WINDOW_SAMPLES
+        speech = self._speech[start // ACTIVITY_FRAME_SAMPLES : -(-end // ACTIVITY_FRAME_SAMPLES)]
+        task = asyncio.create_task(self._look(self._audio[start:end], embed)) if speech.any() else None
+        self._running.append(task)
+        self._next += self._step
+        past = (self._next - self._audio_start) // ACTIVITY_FRAME_SAMPLES
+        self._audio = self._audio[past * ACTIVITY_FRAME_SAMPLES :]
+        self._speech = self._speech[past:]
+        self._audio_start += past * ACTIVITY_FRAME_SAMPLES
+        while len(self._running) >= self._in_flight:
+            await self._collect()
+
+    async def _collect(self) -> None:
+        """The answer about the oldest window that is asked about."""
+        task = self._running.popleft()
+        try:
+            self._found.add(await task if task is not None else None)
+        except (InferenceFailed, InferenceUnavailable) as failure:
+            self._failure = failure
+
+    async def _look(self, pcm: Pcm, embed: bool) -> LocalSpeakers:
+        active = await self._models.segment(pcm)
+        masks, who = embedding_masks(active)
+        voices = None
+        if embed and len(who):
+            voices = await self._models.embed(pcm, masks, features=self._policy.method == "vbx")
+        return LocalSpeakers(active, who, voices)
+
+
+class _Found:
+    """What the models found in the windows so far: a bit for each frame and speaker, an embedding for each voice."""
+
+    def __init__(self, policy: Clustering, bounds: SpeakerBounds) -> None:
+        self._constrained = policy.constrained
+        self._clusters = SpeakerClusters(policy, min_speakers=bounds.fewest, max_speakers=bounds.most)
+        self._fewest = bounds.fewest
+        self._log = ActivityLog()
+        self._who: list[Indices] = []
+        self._embeddings: list[Halfs | None] = []
+        self._trusted = 0
+        self._doubtful: list[Voices] = []
+
+    def add(self, local: LocalSpeakers | None) -> None:
+        """The next window's; None where nobody speaks in it."""
+        self._log.append(None if local is None else local.active)
+        self._who.append(NOBODY if local is None else local.who)
+        self._embeddings.append(None if local is None or local.voices is None else _halved(local.voices.embeddings))
+        if local is not None and local.voices is not None:
+            sure = trusted(local.active)[local.who]
+            self._push(_some(local.voices, sure))
+            self._trusted += int(sure.sum())
+            # Only so short a recording as to have fewer trusted voices than people needs the others.
+            if self._trusted < self._fewest:
+                self._doubtful.append(_some(local.voices, ~sure))
+
+    def turns(self, step_s: float, *, exclusive: bool) -> list[Turn]:
+        return turns_of(self._log, self._labels(), step_s, exclusive=exclusive)
+
+    def _labels(self) -> Labels:
+        """Who each window's local speakers are (windows, 3), -1 being nobody."""
+        labels = np.full((len(self._log), LOCAL_SPEAKERS), -1, dtype=np.int16)
+        if len(self._log) == 1 and self._embeddings[0] is None:
+            labels[0, self._who[0]] = np.arange(len(self._who[0]))
+            return labels
+        if self._trusted < self._fewest:
+            for doubtful in self._doubtful:
+                self._push(doubtful)
+        centroids = self._clusters.finish()
+        for first in range(0, len(labels), WINDOWS_AT_ONCE):
+            rows = slice(first, first + WINDOWS_AT_ONCE)
+            active = np.zeros(labels[rows].shape, dtype=np.bool_)
+            embeddings = np.zeros((*active.shape, centroids.shape[1]), dtype=np.float32)
+            for row, (who, voices) in enumerate(zip(self._who[rows], self._embeddings[rows], strict=True)):
+                if voices is not None:
+                    active[row, who] = True
+                    embeddings[row, who] = voices
+            labels[rows] = assign(embeddings, active, centroids, constrained=self._constrained)
+        return labels
+
+    def _push(self, voices: Voices) -> None:
+        if len(voices.embeddings):
+            self._clusters.push(voices.embeddings, voices.features)
+
+
+def _some(voices: Voices, chosen: npt.NDArray[np.bool_]) -> Voices:
+    return Voices(voices.embeddings[chosen], None if voices.features is None else voices.features[chosen])
+
+
+def _halved(embeddings: Floats) -> Halfs:
+    """In half the memory: unit vectors, of which nothing but the direction counts any more."""
+    lengths = np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    return np.asarray(embeddings / lengths, dtype=np.float16)
