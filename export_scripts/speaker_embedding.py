@@ -151,7 +151,7 @@ def clustering(pipeline: Pipeline | None, threshold: float | None) -> dict[str, 
             raise ExportError(f"The pipeline's params.clustering has no {error}.") from error
     if threshold is not None:
         card["threshold"] = threshold
-    if not 0 < card["threshold"] < 2:
+    if not 0 < card["threshold"] <= 2:
         raise ExportError("The threshold is a distance between vectors of length 1: it must lie between 0 and 2.")
     return card
 

@@ -15,7 +15,7 @@ from scipy.cluster.hierarchy import fcluster, linkage
 
 from api.inference.base import Floats
 from api.inference.contracts import Clustering
-from api.recognition.clustering import SpeakerClusters, assign, find_speakers
+from api.recognition.clustering import SpeakerClusters, assign
 
 DIMENSION = 64
 NOISE = 0.3
@@ -46,6 +46,19 @@ def plda(embeddings: Floats) -> Floats:
 def nearest(embeddings: Floats, centroids: Floats) -> npt.NDArray[np.int16]:
     labels = assign(embeddings[:, None], np.ones((len(embeddings), 1), dtype=bool), centroids, constrained=False)
     return labels.ravel()
+
+
+def find_speakers(
+    embeddings: Floats,
+    policy: Clustering,
+    *,
+    features: Floats | None = None,
+    min_speakers: int = 1,
+    max_speakers: int | None = None,
+) -> Floats:
+    clusters = SpeakerClusters(policy, min_speakers=min_speakers, max_speakers=max_speakers)
+    clusters.push(embeddings, features)
+    return clusters.finish()
 
 
 def same_partition(ones: npt.NDArray[Any], others: npt.NDArray[Any]) -> bool:

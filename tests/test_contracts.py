@@ -12,6 +12,7 @@ from tritonclient.grpc import model_config_pb2
 
 from api.inference import contracts
 from api.settings import Settings, environment_name
+from export_scripts.speaker_segmentation import LONGEST_STEP_S, SHORTEST_STEP_S
 from tests.conftest import PROJECT
 from tests.test_engines import activity, whisper
 
@@ -55,6 +56,12 @@ def test_sizes() -> None:
         activity.FRAME_SAMPLES,
         activity.STATE_SIZE,
     )
+
+
+def test_steps() -> None:
+    """What the exporter writes the service reads: it would take a card that it cannot read for an empty one."""
+    bounds = msgspec.json.schema(contracts.ModelCard)["$defs"]["ModelCard"]["properties"]["step_s"]
+    assert (bounds["minimum"], bounds["maximum"]) == (SHORTEST_STEP_S, LONGEST_STEP_S)
 
 
 def test_the_readme_lists_every_setting() -> None:

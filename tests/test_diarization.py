@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import random
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -16,12 +22,16 @@ from hypothesis import strategies as st
 
 from api.errors import InferenceFailed
 from api.inference.base import Deployment, Flags, Pcm, Voices
-from api.inference.contracts import SPEAKER_FRAMES, Clustering
+from api.inference.contracts import SPEAKER_FRAMES, Clustering, ModelCard
 from api.inference.fake import FakeRecognizer, FakeRegistry, FakeSpeakers, fake_inference
 from api.recognition import diarization
 from api.recognition.diarization import FIRST_FRAME_S, FRAME_S, ActivityLog, Turn, told_apart, turns_of
 from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from api.speech import Segment, Word
+from bench.service import window_counts
+from export_scripts.demo.diarization import held_out
+from export_scripts.demo.diarization.held_out import Dialogue
+from tests.conftest import Stack
 from tests.test_pipeline import service, transcribe
 
 QUIET, LOUD = 3000, 15_000
@@ -32,11 +42,11 @@ PLAN = DiarizationPlan(2.5, Clustering())
     pieces=st.lists(st.tuples(st.integers(1, 900), st.sets(st.integers(0, 2), max_size=2)), min_size=1, max_size=20),
     step_s=st.sampled_from((1.0, 2.5, 5.0, 9.0)),
     portion=st.integers(1, 12),
-    random=st.randoms(use_true_random=False),
+    columns=st.randoms(use_true_random=False),
 )
 @settings(max_examples=80, deadline=None)
 def test_windows_that_are_right_give_the_truth(
-    pieces: list[tuple[int, set[int]]], step_s: float, portion: int, random: Any
+    pieces: list[tuple[int, set[int]]], step_s: float, portion: int, columns: Any
 ) -> None:
     """Whichever column of a window a speaker has, and however many windows are looked at together."""
     truth = np.concatenate([np.tile([number in who for number in range(3)], (length, 1)) for length, who in pieces])
@@ -45,10 +55,10 @@ def test_windows_that_are_right_give_the_truth(
     truth = np.pad(truth, ((0, SPEAKER_FRAMES + 1), (0, 0)))[: starts[-1] + SPEAKER_FRAMES]
     log, labels = ActivityLog(), np.full((windows, 3), -1, dtype=np.int16)
     for window, start in enumerate(starts):
-        columns = random.sample(range(3), 3)
-        active = truth[start : start + SPEAKER_FRAMES, columns]
+        whose = columns.sample(range(3), 3)
+        active = truth[start : start + SPEAKER_FRAMES, whose]
         log.append(active.astype(np.uint8))
-        labels[window] = np.where(active.any(axis=0), columns, -1)
+        labels[window] = np.where(active.any(axis=0), whose, -1)
     before, diarization.WINDOWS_AT_ONCE = diarization.WINDOWS_AT_ONCE, portion
     try:
         both, one = (turns_of(log, labels, step_s, exclusive=exclusive) for exclusive in (False, True))
@@ -86,7 +96,18 @@ def test_what_most_windows_say_holds() -> None:
     assert turns[0].end == pytest.approx(10, abs=0.2)
 
 
-Words = list[tuple[float, float]]
+@given(st.lists(st.tuples(st.integers(1, 300), st.sets(st.integers(0, 2), max_size=2)), max_size=8))
+@settings(deadline=None)
+def test_a_voice_is_heard_where_nobody_else_speaks(pieces: list[tuple[int, set[int]]]) -> None:
+    """If there is such a place; and it is believed in if that is a fifth of the window."""
+    rows = [[number in who for number in range(3)] for length, who in pieces for _ in range(length)]
+    active = np.array([*rows, *[[False] * 3] * SPEAKER_FRAMES], dtype=np.uint8)[:SPEAKER_FRAMES]
+    masks, who = diarization.embedding_masks(active)
+    assert who.tolist() == [number for number in range(3) if active[:, number].any()]
+    for mask, speaker in zip(masks, who, strict=True):
+        alone = [bool(frame[speaker]) and frame.sum() == 1 for frame in active]
+        assert mask.tolist() == (alone if sum(alone) >= 3 else active[:, speaker].tolist())
+        assert bool(diarization.trusted(active)[speaker]) == (sum(alone) >= SPEAKER_FRAMES / 5)
 
 
 @st.composite
@@ -222,6 +243,13 @@ def test_segments_split_where_the_speaker_changes(tmp_path: Path) -> None:
         assert b"\n<v Speaker 2>tone" in transcribe(client, recording, response_format="vtt").content
 
 
+def test_who_says_but_a_word_is_somebody_all_the_same(tmp_path: Path) -> None:
+    """Nobody is heard for long enough to be sure of their voice; still it is all there is."""
+    recording = write(tmp_path / "words.flac", (1.0, QUIET), (8.0, 0), (1.5, LOUD), (3.0, 0))
+    with service(fake_inference()) as client:
+        assert transcribe(client, recording).json()["speakers"] == ["Speaker 1", "Speaker 2"]
+
+
 @pytest.mark.parametrize(
     ("fields", "named", "works"),
     [
@@ -249,6 +277,7 @@ def test_how_many_speakers(tmp_path: Path, fields: dict[str, str], named: int, w
         ({"min_speakers": "3", "max_speakers": "2"}, "min_speakers must be at most max_speakers"),
         ({"speakers": "2", "max_speakers": "4"}, "not both"),
         ({"channels": "left"}, "channels must be mix, or split"),
+        ({"channels": "split", "max_speakers": "2"}, "each channel is one speaker"),
     ],
 )
 def test_contradictions_are_refused(tmp_path: Path, fields: dict[str, str], message: str) -> None:
@@ -265,15 +294,26 @@ def test_nobody_who_speaks_costs_no_diarization(tmp_path: Path) -> None:
         transcribe(client, write(tmp_path / "silence.flac", (25, 0)))
         transcribe(client, write(tmp_path / "call.flac", *CALL), response_format="txt")
         assert (models.segmented, models.embedded) == (0, 0)
-        body = transcribe(client, write(tmp_path / "short.flac", (4, QUIET), (4, LOUD))).json()
-        assert (body["speakers"], models.segmented, models.embedded) == (["Speaker 1", "Speaker 2"], 1, 0)
+        short = [
+            write(tmp_path / "short.flac", (4, QUIET), (4, LOUD)),
+            write(tmp_path / "whole.flac", (5, QUIET), (5, LOUD)),
+            write(tmp_path / "yes.flac", (7, QUIET), (1.5, LOUD)),
+        ]
+        for number, recording in enumerate(short, 1):
+            for fields in ({}, {"max_speakers": "3"}):
+                assert transcribe(client, recording, **fields).json()["speakers"] == ["Speaker 1", "Speaker 2"]
+            assert (models.segmented, models.embedded) == (2 * number, 0)
         models.segmented = 0
         transcribe(client, write(tmp_path / "pause.flac", (5, QUIET), (600, 0), (5, LOUD)))
         assert models.segmented <= 20
 
 
+@dataclass
 class FailingSpeakers(FakeSpeakers):
+    asked: int = 0
+
     async def segment(self, pcm: Pcm) -> Flags:
+        self.asked += 1
         if self.segmented == 3:
             raise InferenceFailed("The model speaker_segmentation failed: out of luck")
         return await super().segment(pcm)
@@ -282,6 +322,27 @@ class FailingSpeakers(FakeSpeakers):
 class FailingVoices(FakeSpeakers):
     async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
         raise InferenceFailed("The model speaker_embedding failed: out of luck")
+
+
+class ReplacedVoices(FakeSpeakers):
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+        version = "1" if self.embedded < 3 else "2"
+        return replace(await super().embed(pcm, masks, features=features), version=version)
+
+
+class FlatVoices(FakeSpeakers):
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+        voices = await super().embed(pcm, masks, features=features)
+        return replace(voices, features=voices.embeddings if features else None)
+
+
+class VbxRegistry(FakeRegistry):
+    """Its card knows of three PLDA features."""
+
+    async def deployments(self) -> list[Deployment]:
+        card = ModelCard("speaker_embedding", clustering=Clustering(method="vbx", plda_variances=[3.0, 2.0, 1.0]))
+        kept = [one for one in await super().deployments() if one.name != "speaker_embedding"]
+        return [*kept, Deployment("speaker_embedding", "1", True, card)]
 
 
 class NoSpeakerModels(FakeRegistry):
@@ -296,16 +357,25 @@ def test_a_diarizer_that_fails_loses_no_transcript(tmp_path: Path) -> None:
     for inference, reason in (
         (fake_inference(speakers=FailingSpeakers()), "out of luck"),
         (fake_inference(speakers=FailingVoices()), "out of luck"),
+        (fake_inference(speakers=ReplacedVoices()), "Another version"),
+        (fake_inference(speakers=FlatVoices(), registry=VbxRegistry()), "gives 2 PLDA features, its card 3"),
         (fake_inference(registry=NoSpeakerModels()), "no diarization models are deployed"),
     ):
         with service(inference) as client:
             answer = transcribe(client, recording)
         body = answer.json()
-        assert (answer.status_code, body["text"], body["speakers"]) == (200, text, [])
+        assert (answer.status_code, body["text"], body["speakers"]) == (200, text, []), reason
         assert {segment["speaker"] for segment in body["segments"]} == {None}
         (warning,) = body["warnings"]
         assert warning.startswith("Who speaks could not be told")
         assert reason in warning
+
+
+def test_a_diarizer_that_has_failed_is_left_alone(tmp_path: Path) -> None:
+    models = FailingSpeakers()
+    with service(fake_inference(speakers=models)) as client:
+        assert transcribe(client, write(tmp_path / "long.flac", *CALL * 10)).json()["warnings"]
+    assert 3 < models.asked < 20
 
 
 def test_each_channel_is_a_speaker(tmp_path: Path) -> None:
@@ -332,10 +402,18 @@ def test_each_channel_is_a_speaker(tmp_path: Path) -> None:
         mono = transcribe(client, write(tmp_path / "mono.wav", (5, QUIET)), channels="split").json()
         assert mono["speakers"] == ["Channel 1"]
         subtitles = transcribe(client, tmp_path / "call.wav", channels="split", response_format="srt").text
-        assert subtitles.count(" --> ") >= 3
+        cues = re.findall(r"(\S+) --> ", subtitles)
+        assert len(cues) >= 3
+        assert cues == sorted(cues)
         soundfile.write(tmp_path / "many.wav", np.zeros((16_000, 9), dtype=np.int16), 16_000)
         answer = transcribe(client, tmp_path / "many.wav", channels="split")
         assert answer.status_code == 400
+    with service(fake_inference(), max_audio_s=20) as client:
+        assert transcribe(client, tmp_path / "call.wav", channels="split").status_code == 200
+    with service(fake_inference(), max_audio_s=10) as client:
+        answer = transcribe(client, tmp_path / "call.wav", channels="split")
+        assert answer.status_code == 400
+        assert "longer than" in answer.json()["error"]
 
 
 class FailingOnce(FakeRecognizer):
@@ -356,3 +434,54 @@ def test_a_channel_that_fails_ends_the_others(tmp_path: Path) -> None:
         assert (answer.status_code, answer.json()) == (500, {"error": "The model has failed."})
         # It would wait forever for a decoder that the first one kept.
         assert transcribe(client, tmp_path / "call.flac", channels="split").status_code == 200
+
+
+@pytest.fixture(scope="module")
+def dialogues() -> list[Dialogue]:
+    """Two and three people in voices that no training had, for half a minute."""
+    with held_out.speech() as espeak:
+        return [
+            held_out.dialogue(espeak, random.Random(seed), speakers=people, seconds=30, overlap=0.0)
+            for seed, people in enumerate((2, 3, 2))
+        ]
+
+
+def flac(dialogue: Dialogue) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, dialogue.samples, 16_000, format="FLAC")
+    return file.getvalue()
+
+
+def test_the_demo_models_tell_people_apart(client: httpx.Client, dialogues: list[Dialogue]) -> None:
+    for spoken_by in dialogues:
+        body = client.post("/v1/transcribe", files={"file": flac(spoken_by)}).json()
+        heard: dict[str, Counter[int]] = {}
+        for segment in body["segments"]:
+            for word in segment["words"]:
+                middle = (word["start"] + word["end"]) / 2
+                turn = min(spoken_by.turns, key=lambda turn: max(turn.start - middle, middle - turn.end))
+                heard.setdefault(segment["speaker"], Counter())[turn.speaker] += 1
+        assert list(heard) == body["speakers"]
+        right = sum(max(of_speaker.values()) for of_speaker in heard.values())
+        assert right >= 0.9 * sum(counts.total() for counts in heard.values())
+        assert len({counts.most_common(1)[0][0] for counts in heard.values()}) == len(
+            {t.speaker for t in spoken_by.turns}
+        )
+
+
+def test_windows_of_many_recordings_share_engine_calls(stack: Stack, dialogues: list[Dialogue]) -> None:
+    models = ("speaker_segmentation", "speaker_embedding")
+    recordings = [flac(spoken_by) for spoken_by in dialogues]
+    before = [window_counts(stack.metrics_url, model) for model in models]
+
+    async def send_all() -> None:
+        async with httpx.AsyncClient(base_url=stack.url, timeout=120) as many:
+            await asyncio.gather(
+                *(many.post("/v1/transcribe", files={"file": recordings[number % 3]}) for number in range(16))
+            )
+
+    asyncio.run(send_all())
+    for model, (windows, calls) in zip(models, before, strict=True):
+        now = window_counts(stack.metrics_url, model)
+        assert now[0] - windows >= 16 * 8
+        assert now[0] - windows >= 1.5 * (now[1] - calls)

@@ -80,3 +80,27 @@ def test_without_word_times_a_segment_is_a_cue() -> None:
     segment = Segment(1.0, 2.5, "Good morning everyone.", 0.9, (), -0.1, 0.0, 1.0)
     cues = subtitles.cues_of(Transcript("en", 1.0, 3.0, (segment,), "demo"))
     assert cues == [subtitles.Cue(1.0, 2.5, ("Good morning everyone.",))]
+
+
+def spoken(name: str, *starts: int, word_s: float = 0.5) -> Segment:
+    words = tuple(Word(f" {name}{start}", start, start + word_s, 1.0) for start in starts)
+    text = " ".join(word.text.strip() for word in words)
+    return Segment(starts[0], starts[-1] + word_s, text, 1.0, words, -0.1, 0.0, 1.0, speaker=name)
+
+
+def test_who_speaks_while_another_does_is_shown_beside_them() -> None:
+    """Each cue stays for as long as its words take, and nobody's words are shown as another's."""
+    segments = (spoken("A", 0, 1, 2, 3, 4, word_s=1), spoken("B", 0, 2, word_s=1.5), spoken("A", 5, 6, word_s=1))
+    cues = subtitles.cues_of(Transcript("en", 1.0, 8.0, segments, "demo", ("A", "B")))
+    assert [(cue.speaker, cue.start, cue.end, cue.lines) for cue in cues] == [
+        ("A", 0, 5, ("A0 A1 A2 A3 A4",)),
+        ("B", 0, 3.5, ("B0 B2",)),
+        ("A", 5, 7, ("A5 A6",)),
+    ]
+
+
+def test_who_speaks_between_anothers_words_is_shown_there() -> None:
+    transcript = Transcript("en", 1.0, 30.0, (spoken("A", 0, 10, 20), spoken("B", 5, 6, 15)), "demo", ("A", "B"))
+    vtt = subtitles.write_vtt(transcript).decode()
+    heard = [("A", "A0"), ("B", "B5 B6"), ("A", "A10"), ("B", "B15"), ("A", "A20")]
+    assert re.findall(r"<v (.)>(.*)", vtt) == heard

@@ -21,7 +21,6 @@ READING_CHARS_PER_S = 17.0
 PAUSE_S = 0.8  # where nobody speaks for this long, no cue goes on
 SENTENCE_ENDS = (".", "?", "!", "。", "？", "！")
 
-
 Group = tuple[list[Word], str | None]
 """Words that fit one cue, and who says them."""
 
@@ -57,29 +56,35 @@ def write_vtt(transcript: Transcript) -> bytes:
 
 
 def cues_of(transcript: Transcript) -> list[Cue]:
-    """The cues in order; they do not overlap, and each word stands in one of them."""
-    groups = _apart((group, segment.speaker) for segment in transcript.segments for group in _groups(_words(segment)))
+    """The cues in order of their starts; those of one person do not overlap, and each word stands in one of them."""
+    groups = _in_order(
+        (group, segment.speaker) for segment in transcript.segments for group in _groups(_words(segment))
+    )
     cues = []
-    for index, (group, speaker) in enumerate(groups):
-        lines = _wrap(group)
-        start, spoken_until = group[0].start, group[-1].end
+    following, own = transcript.duration, dict[str | None, float]()
+    for words, speaker in reversed(groups):
+        lines = _wrap(words)
+        start, spoken_until = words[0].start, words[-1].end
         readable_until = start + max(CUE_MIN_S, sum(map(len, lines)) / READING_CHARS_PER_S)
         # A cue that is short for its text stays on into the pause behind it, but never into the next cue.
-        end = max(spoken_until, min(readable_until, start + CUE_MAX_S))
-        limit = groups[index + 1][0][0].start if index + 1 < len(groups) else max(spoken_until, transcript.duration)
-        cues.append(Cue(start, min(end, limit), tuple(lines), speaker))
-    return cues
+        end = max(spoken_until, min(readable_until, start + CUE_MAX_S, following))
+        # Only who speaks at the same time may be read at the same time.
+        cues.append(Cue(start, min(end, own.get(speaker, end)), tuple(lines), speaker))
+        following = own[speaker] = start
+    return cues[::-1]
 
 
-def _apart(groups: Iterable[Group]) -> list[Group]:
-    """In order, at different times: a group that begins with the one before it joins that."""
-    apart: list[Group] = []
+def _in_order(groups: Iterable[Group]) -> list[Group]:
+    """By their starts, which are different for one speaker: a group that begins with the one before it joins that."""
+    ordered: list[Group] = []
+    last: dict[str | None, list[Word]] = {}
     for words, speaker in sorted(groups, key=lambda group: group[0][0].start):
-        if apart and words[0].start - apart[-1][0][0].start < CLOSEST_S:
-            apart[-1][0].extend(words)
+        if speaker in last and words[0].start - last[speaker][0].start < CLOSEST_S:
+            last[speaker].extend(words)
         else:
-            apart.append((words, speaker))
-    return apart
+            ordered.append((words, speaker))
+            last[speaker] = words
+    return ordered
 
 
 def _words(segment: Segment) -> Sequence[Word]:

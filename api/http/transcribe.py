@@ -69,7 +69,9 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         return msgspec.convert(given, cls, strict=False)
 
     def bounds(self) -> SpeakerBounds:
-        """Raises InvalidRequest where the numbers of speakers contradict each other."""
+        """Raises InvalidRequest where what is asked about speakers contradicts itself."""
+        if self.channels == "split" and (self.speakers or self.min_speakers or self.max_speakers):
+            raise InvalidRequest("With channels=split each channel is one speaker; do not send a number of speakers.")
         fewest, most = self.speakers or self.min_speakers or 1, self.speakers or self.max_speakers or None
         if self.speakers and (self.min_speakers or self.max_speakers):
             raise InvalidRequest("Send speakers, the exact number, or min_speakers and max_speakers, not both.")

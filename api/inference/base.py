@@ -40,8 +40,12 @@ class VoiceActivityDetector(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """Embeddings (speakers, d) of one window's speakers and, where they were asked for, their PLDA features."""
+    """Embeddings (speakers, d) of one window's speakers, and their PLDA features (speakers, p), where asked for.
 
+    Those of different versions of the model mean nothing to each other.
+    """
+
+    version: str
     embeddings: Floats
     features: Floats | None = None
 

@@ -89,7 +89,7 @@ class FakeSpeakers:
         await self._work()
         loudness = _loudness(pcm)
         louder = [bool(loudness[mask > 0].mean() > LOUDER) for mask in masks]
-        return Voices(np.eye(2, dtype=np.float32)[np.array(louder, dtype=int)])
+        return Voices("1", np.eye(2, dtype=np.float32)[np.array(louder, dtype=int)])
 
     async def _work(self) -> None:
         self.running += 1

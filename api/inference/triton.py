@@ -119,7 +119,7 @@ class TritonInference:
             raise InferenceFailed(
                 f"The model {SPEAKER_EMBEDDING} answered with tensors of the wrong size, or no numbers."
             )
-        return Voices(found[0], found[1] if features else None)
+        return Voices(result.get_response().model_version, found[0], found[1] if features else None)
 
     async def deployments(self) -> list[Deployment]:
         try:

@@ -24,7 +24,6 @@ async def apart(blocks: AsyncIterator[Pcm]) -> AsyncIterator[list[AsyncIterator[
     first = await anext(blocks)
     count = 1 if first.ndim == 1 else first.shape[1]
     queues = [asyncio.Queue[Pcm | None](BLOCKS_AHEAD) for _ in range(count)]
-
     failures: list[Exception] = []
 
     async def fill() -> None:
@@ -51,3 +50,4 @@ async def apart(blocks: AsyncIterator[Pcm]) -> AsyncIterator[list[AsyncIterator[
     finally:
         filling.cancel()
         await asyncio.gather(filling, return_exceptions=True)
+        failures.clear()  # they hold this frame, and with it the audio in the queues

@@ -19,6 +19,7 @@ from api.inference.base import Floats
 from api.inference.contracts import Clustering
 
 Doubles = npt.NDArray[np.float64]
+Halfs = npt.NDArray[np.float16]
 Integers = npt.NDArray[np.intp]
 Labels = npt.NDArray[np.int16]
 Real = TypeVar("Real", np.float32, np.float64)
@@ -40,21 +41,9 @@ VBX_MIN_PRIOR: Final = 1e-7
 """A speaker below it has died out."""
 
 
-def find_speakers(
-    embeddings: Floats,
-    policy: Clustering,
-    *,
-    features: Floats | None = None,
-    min_speakers: int = 1,
-    max_speakers: int | None = None,
-) -> Floats:
-    """Centroids (k, d) of embeddings (n, d): SpeakerClusters, all at once."""
-    clusters = SpeakerClusters(policy, min_speakers=min_speakers, max_speakers=max_speakers)
-    clusters.push(embeddings, features)
-    return clusters.finish()
-
-
-def assign(embeddings: Floats, active: npt.NDArray[np.bool_], centroids: Floats, *, constrained: bool) -> Labels:
+def assign(
+    embeddings: Floats | Halfs, active: npt.NDArray[np.bool_], centroids: Floats, *, constrained: bool
+) -> Labels:
     """The nearest centroid by cosine of each local speaker (windows, local speakers, d); -1 for who is not active.
 
     `constrained`: those of one window get different ones, as alike in sum as can be, while there are enough.
@@ -63,7 +52,7 @@ def assign(embeddings: Floats, active: npt.NDArray[np.bool_], centroids: Floats,
     if not len(centroids):
         return labels
     for rows in _portions(len(embeddings)):
-        likeness = _unit(embeddings[rows]) @ _unit(centroids).T
+        likeness = _unit(embeddings[rows].astype(np.float32)) @ _unit(centroids).T
         block = labels[rows]
         block[active[rows]] = likeness.argmax(axis=2)[active[rows]]
         if constrained:
@@ -91,7 +80,7 @@ def _different(likeness: Floats) -> Labels:
 class SpeakerClusters:
     """Collects the trustworthy embeddings of a recording, in order of time; their portions make no difference.
 
-    What it keeps is one block of clusters and, for `vbx` alone, the embeddings and features themselves.
+    What it keeps is one block of clusters and, for `vbx` alone, the embeddings and features themselves, as float16.
     """
 
     def __init__(
@@ -106,13 +95,13 @@ class SpeakerClusters:
         self._count = 0
         self._parts: list[_Clusters] = []
         self._held = 0
-        self._items: list[tuple[Floats, Floats]] = []
+        self._items: list[tuple[Halfs, Halfs]] = []
 
     def push(self, embeddings: Floats, features: Floats | None = None) -> None:
         """Embeddings (n, d), finite, and for `vbx` their PLDA features (n, p)."""
         if self._policy.method == "vbx":
             assert features is not None
-            self._items.append((embeddings, features))
+            self._items.append((embeddings.astype(np.float16), features.astype(np.float16)))
         self._count += len(embeddings)
         while len(embeddings):
             if self._held == self._block:
@@ -357,7 +346,7 @@ class _Voices:
         spreads = 1 / (1 + scale * counts[:, None] * variances)
         return cls(scale * spreads * sums * np.sqrt(variances), spreads, priors, policy)
 
-    def shares(self, features: Floats) -> tuple[Doubles, float]:
+    def shares(self, features: Halfs) -> tuple[Doubles, float]:
         """Each speaker's share in each of the features (n, k), and their log-likelihood but for a constant: 23."""
         variances = np.asarray(self.policy.plda_variances)
         fit = features * np.sqrt(variances) @ self.means.T - 0.5 * (self.spreads + self.means**2) @ variances
@@ -371,7 +360,7 @@ class _Voices:
         return -0.5 * self.policy.fb * float((np.log(self.spreads) - self.spreads - self.means**2 + 1).sum())
 
 
-def _vbx(embeddings: Floats, features: Floats, labels: Integers, policy: Clustering) -> Floats:
+def _vbx(embeddings: Halfs, features: Halfs, labels: Integers, policy: Clustering) -> Floats:
     """Variational Bayes over PLDA features (n, p), from the speakers `labels` (n,) to those that are needed.
 
     Numbers of equations are those of Landini et al., "Bayesian HMM clustering of x-vector sequences (VBx) in speaker

@@ -203,7 +203,7 @@ async def _au_channels(decoder: _Decoder) -> int:
     _, start, _, _, _, channels = AU_HEADER.unpack(header)
     if channels > MAX_CHANNELS:
         raise UnreadableMedia(f"The recording has {channels} channels; at most {MAX_CHANNELS} can be split.")
-    await decoder.output.readexactly(start - AU_HEADER.size)
+    await _read(decoder.output, start - AU_HEADER.size)  # nothing more of it, if the decoder has just died
     return int(channels)
 
 

@@ -87,7 +87,7 @@ class Transcriber:
             if options.split_channels:
                 return await self._transcribe_channels(source, options)
             async with decode(source, self._limits) as audio:
-                heard = await self._listen(audio.blocks, options, options.speakers)
+                heard = await self._listen(audio.blocks, options)
         segments, speakers = heard.segments, list[str]()
         if heard.turns is not None:
             segments, speakers = told_apart(segments, heard.turns)
@@ -95,8 +95,9 @@ class Transcriber:
 
     async def _transcribe_channels(self, source: int, options: TranscriptionOptions) -> Transcript:
         """Every channel by itself, all at the same time."""
+        by_itself = replace(options, speakers=None)
         async with decode_channels(source, self._limits) as audio, apart(audio.blocks) as channels:
-            heard = await together(self._listen(channel, options, None) for channel in channels)
+            heard = await together(self._listen(channel, by_itself) for channel in channels)
         names = [f"Channel {number}" for number in range(1, len(heard) + 1)]
         segments = [
             replace(segment, speaker=name)
@@ -108,12 +109,10 @@ class Transcriber:
         speakers = [name for name, channel in zip(names, heard, strict=True) if channel.segments]
         return _transcript(spoken, segments, speakers, options, audio.warnings)
 
-    async def _listen(
-        self, blocks: AsyncIterator[Pcm], options: TranscriptionOptions, speakers: SpeakerBounds | None
-    ) -> Heard:
-        """What is said in a stream, and by whom, if `speakers` asks for it: found out while it passes by once."""
+    async def _listen(self, blocks: AsyncIterator[Pcm], options: TranscriptionOptions) -> Heard:
+        """What is said in a stream, and by whom, if that is asked for: found out while it passes by once."""
         policy = self._policy or policy_for(options.model.card.min_window_frames)
-        diarizer, turns, warnings = None, None, list[str]()
+        speakers, diarizer, turns, warnings = options.speakers, None, None, list[str]()
         if speakers is not None and speakers.most == 1:
             turns = list[Turn]()
         elif speakers is not None and options.diarization is not None:
@@ -137,7 +136,7 @@ class Transcriber:
             async with aclosing(in_order(speech, recognize, self._windows_in_flight)) as answers:
                 async for of_window in answers:
                     segments += of_window
-            if diarizer is not None and segments:
+            if diarizer is not None:
                 try:
                     turns = await diarizer.turns()
                 except (InferenceFailed, InferenceUnavailable) as failure:

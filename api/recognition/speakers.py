@@ -18,7 +18,7 @@ from api.recognition.diarization import ActivityLog, Indices, Turn, embedding_ma
 from api.speech import SAMPLE_RATE_HZ
 
 SPEECH = ChunkingPolicy().onset
-WINDOWS_AT_ONCE = 1024
+LABELLED_AT_ONCE = 1024
 
 Halfs = npt.NDArray[np.float16]
 NOBODY: Indices = np.zeros(0, dtype=np.intp)
@@ -70,27 +70,29 @@ class Diarizer:
         self._found = _Found(plan.clustering, bounds)
 
     async def hear(self, pcm: Pcm, speech: Floats) -> None:
-        """The recording's next samples, and the probability of speech in each activity frame of them."""
+        """The recording's next samples, whole activity frames but for its last ones, and the probability of speech in
+        each frame of them."""
         if self._failure is not None:
             return
         self._audio = np.concatenate([self._audio, pcm])
         self._speech = np.concatenate([self._speech, speech >= SPEECH])
-        while self._next + SPEAKER_WINDOW_SAMPLES <= self._heard:
-            await self._ask(embed=True)
+        # A window that ends where the recording does is left to `end`, which knows whether it is the only one.
+        while self._failure is None and self._next + SPEAKER_WINDOW_SAMPLES < self._heard:
+            await self._ask(lone=False)
 
     async def end(self) -> None:
         """That was all of it."""
-        only = self._next == 0
-        if only or self._next - self._step + SPEAKER_WINDOW_SAMPLES < self._heard:
-            # In a lone window segmentation tells who is who, as long as it finds no more people than there may be.
-            await self._ask(embed=not only or self._bounds.most is not None)
+        lone = self._next == 0
+        covered = self._next - self._step + SPEAKER_WINDOW_SAMPLES
+        if self._failure is None and (lone or covered < self._heard):
+            await self._ask(lone=lone)
 
     async def turns(self, *, exclusive: bool = True) -> list[Turn]:
         """Who spoke when; at each time one person, or with `exclusive=False` up to two.
 
         Raises InferenceFailed, InferenceUnavailable: what befell any of the windows.
         """
-        while self._running:
+        while self._running and self._failure is None:
             await self._collect()
         if self._failure is not None:
             raise self._failure
@@ -103,17 +105,18 @@ class Diarizer:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         self._running.clear()
+        self._failure = None  # it holds the frame of a window's audio
 
     @property
     def _heard(self) -> int:
         return self._audio_start + self._audio.size
 
-    async def _ask(self, *, embed: bool) -> None:
+    async def _ask(self, *, lone: bool) -> None:
         """Ask about the next window, unless nobody speaks in it, and let go of the audio before the one after."""
         start = self._next - self._audio_start
         end = start + SPEAKER_WINDOW_SAMPLES
         speech = self._speech[start // ACTIVITY_FRAME_SAMPLES : -(-end // ACTIVITY_FRAME_SAMPLES)]
-        task = asyncio.create_task(self._look(self._audio[start:end], embed)) if speech.any() else None
+        task = asyncio.create_task(self._look(self._audio[start:end], lone)) if speech.any() else None
         self._running.append(task)
         self._next += self._step
         past = (self._next - self._audio_start) // ACTIVITY_FRAME_SAMPLES
@@ -127,15 +130,20 @@ class Diarizer:
         """The answer about the oldest window that is asked about."""
         task = self._running.popleft()
         try:
-            self._found.add(await task if task is not None else None)
+            if task is None:
+                self._found.add(None)
+            else:  # in a thread, because now and then it merges clusters for a tenth of a second
+                await asyncio.to_thread(self._found.add, await task)
         except (InferenceFailed, InferenceUnavailable) as failure:
             self._failure = failure
 
-    async def _look(self, pcm: Pcm, embed: bool) -> LocalSpeakers:
+    async def _look(self, pcm: Pcm, lone: bool) -> LocalSpeakers:
         active = await self._models.segment(pcm)
         masks, who = embedding_masks(active)
         voices = None
-        if embed and len(who):
+        # In a lone window segmentation tells who is who, as long as it finds no more people than there may be.
+        told = lone and len(who) <= (self._bounds.most or LOCAL_SPEAKERS)
+        if len(who) and not told:
             voices = await self._models.embed(pcm, masks, features=self._policy.method == "vbx")
         return LocalSpeakers(active, who, voices)
 
@@ -144,17 +152,20 @@ class _Found:
     """What the models found in the windows so far: a bit for each frame and speaker, an embedding for each voice."""
 
     def __init__(self, policy: Clustering, bounds: SpeakerBounds) -> None:
-        self._constrained = policy.constrained
+        self._policy = policy
         self._clusters = SpeakerClusters(policy, min_speakers=bounds.fewest, max_speakers=bounds.most)
         self._fewest = bounds.fewest
         self._log = ActivityLog()
         self._who: list[Indices] = []
         self._embeddings: list[Halfs | None] = []
+        self._version: str | None = None
         self._trusted = 0
         self._doubtful: list[Voices] = []
 
     def add(self, local: LocalSpeakers | None) -> None:
-        """The next window's; None where nobody speaks in it."""
+        """The next window's; None where nobody speaks in it. Raises InferenceFailed."""
+        if local is not None and local.voices is not None:
+            self._check(local.voices)
         self._log.append(None if local is None else local.active)
         self._who.append(NOBODY if local is None else local.who)
         self._embeddings.append(None if local is None or local.voices is None else _halved(local.voices.embeddings))
@@ -165,6 +176,16 @@ class _Found:
             # Only so short a recording as to have fewer trusted voices than people needs the others.
             if self._trusted < self._fewest:
                 self._doubtful.append(_some(local.voices, ~sure))
+
+    def _check(self, voices: Voices) -> None:
+        if self._version not in (None, voices.version):
+            raise InferenceFailed("Another version of the speaker embedding took over in the middle.")
+        self._version = voices.version
+        variances = len(self._policy.plda_variances)
+        if voices.features is not None and voices.features.shape[1] != variances:
+            raise InferenceFailed(
+                f"The speaker embedding's model gives {voices.features.shape[1]} PLDA features, its card {variances}."
+            )
 
     def turns(self, step_s: float, *, exclusive: bool) -> list[Turn]:
         return turns_of(self._log, self._labels(), step_s, exclusive=exclusive)
@@ -179,15 +200,15 @@ class _Found:
             for doubtful in self._doubtful:
                 self._push(doubtful)
         centroids = self._clusters.finish()
-        for first in range(0, len(labels), WINDOWS_AT_ONCE):
-            rows = slice(first, first + WINDOWS_AT_ONCE)
+        for first in range(0, len(labels), LABELLED_AT_ONCE):
+            rows = slice(first, first + LABELLED_AT_ONCE)
             active = np.zeros(labels[rows].shape, dtype=np.bool_)
             embeddings = np.zeros((*active.shape, centroids.shape[1]), dtype=np.float32)
             for row, (who, voices) in enumerate(zip(self._who[rows], self._embeddings[rows], strict=True)):
                 if voices is not None:
                     active[row, who] = True
                     embeddings[row, who] = voices
-            labels[rows] = assign(embeddings, active, centroids, constrained=self._constrained)
+            labels[rows] = assign(embeddings, active, centroids, constrained=self._policy.constrained)
         return labels
 
     def _push(self, voices: Voices) -> None:
@@ -196,7 +217,8 @@ class _Found:
 
 
 def _some(voices: Voices, chosen: npt.NDArray[np.bool_]) -> Voices:
-    return Voices(voices.embeddings[chosen], None if voices.features is None else voices.features[chosen])
+    features = None if voices.features is None else voices.features[chosen]
+    return Voices(voices.version, voices.embeddings[chosen], features)
 
 
 def _halved(embeddings: Floats) -> Halfs:
