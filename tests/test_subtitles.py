@@ -82,8 +82,8 @@ def test_without_word_times_a_segment_is_a_cue() -> None:
     assert cues == [subtitles.Cue(1.0, 2.5, ("Good morning everyone.",))]
 
 
-def spoken(name: str, *starts: int, word_s: float = 0.5) -> Segment:
-    words = tuple(Word(f" {name}{start}", start, start + word_s, 1.0) for start in starts)
+def spoken(name: str, *starts: float, word_s: float = 0.5) -> Segment:
+    words = tuple(Word(f" {name}{start:g}", start, start + word_s, 1.0) for start in starts)
     text = " ".join(word.text.strip() for word in words)
     return Segment(starts[0], starts[-1] + word_s, text, 1.0, words, -0.1, 0.0, 1.0, speaker=name)
 
@@ -100,7 +100,8 @@ def test_who_speaks_while_another_does_is_shown_beside_them() -> None:
 
 
 def test_who_speaks_between_anothers_words_is_shown_there() -> None:
-    transcript = Transcript("en", 1.0, 30.0, (spoken("A", 0, 10, 20), spoken("B", 5, 6, 15)), "demo", ("A", "B"))
+    transcript = Transcript("en", 1.0, 30.0, (spoken("A", 0, 10, 20), spoken("B", 5, 6, 10.6)), "demo", ("A", "B"))
     vtt = subtitles.write_vtt(transcript).decode()
-    heard = [("A", "A0"), ("B", "B5 B6"), ("A", "A10"), ("B", "B15"), ("A", "A20")]
+    heard = [("A", "A0"), ("B", "B5 B6"), ("A", "A10"), ("B", "B10.6"), ("A", "A20")]
     assert re.findall(r"<v (.)>(.*)", vtt) == heard
+    assert all(cue.end <= after.start for cue, after in pairwise(subtitles.cues_of(transcript)))

@@ -61,16 +61,16 @@ def cues_of(transcript: Transcript) -> list[Cue]:
         (group, segment.speaker) for segment in transcript.segments for group in _groups(_words(segment))
     )
     cues = []
-    following, own = transcript.duration, dict[str | None, float]()
+    following = transcript.duration
     for words, speaker in reversed(groups):
         lines = _wrap(words)
         start, spoken_until = words[0].start, words[-1].end
         readable_until = start + max(CUE_MIN_S, sum(map(len, lines)) / READING_CHARS_PER_S)
-        # A cue that is short for its text stays on into the pause behind it, but never into the next cue.
+        # A cue that is short for its text stays on into the pause behind it, but never into the next cue: only those
+        # who speak at the same time may be read at the same time.
         end = max(spoken_until, min(readable_until, start + CUE_MAX_S, following))
-        # Only who speaks at the same time may be read at the same time.
-        cues.append(Cue(start, min(end, own.get(speaker, end)), tuple(lines), speaker))
-        following = own[speaker] = start
+        cues.append(Cue(start, end, tuple(lines), speaker))
+        following = start
     return cues[::-1]
 
 

@@ -77,7 +77,7 @@ class Diarizer:
         self._audio = np.concatenate([self._audio, pcm])
         self._speech = np.concatenate([self._speech, speech >= SPEECH])
         # A window that ends where the recording does is left to `end`, which knows whether it is the only one.
-        while self._failure is None and self._next + SPEAKER_WINDOW_SAMPLES < self._heard:
+        while self._next + SPEAKER_WINDOW_SAMPLES < self._heard:
             await self._ask(lone=False)
 
     async def end(self) -> None:
