@@ -111,4 +111,4 @@ def test_what_is_committed_is_what_the_recipe_makes(tmp_path: Path) -> None:
     assert (tmp_path / "references.json").read_text() == (RECORDINGS / "references.json").read_text()
     for file in tmp_path.glob("*.flac"):
         made, committed = (soundfile.info(folder / file.name).duration for folder in (tmp_path, RECORDINGS))
-        assert abs(made - committed) < 0.02
+        assert abs(made - committed) < 0.06  # eSpeak NG's own noise moves where silence is trimmed

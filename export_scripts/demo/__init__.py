@@ -5,14 +5,13 @@ from __future__ import annotations
 import argparse
 import hashlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent
 SPEECH_MODEL = "whisper-demo"
 SHORTEST_WINDOW_FRAMES = 100
-MODELS = (SPEECH_MODEL, "voice_activity")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -24,22 +23,34 @@ def main(argv: Sequence[str]) -> None:
     if stamp.exists() and stamp.read_text() == fingerprint:
         return
     from export_scripts import voice_activity, whisper
+    from export_scripts.demo.diarization.export import export_embedding, export_segmentation
 
+    exporters: dict[str, Callable[[], object]] = {
+        SPEECH_MODEL: lambda: whisper.main(
+            [
+                *("--checkpoint", str(HERE / "whisper" / "checkpoint")),
+                *("--name", SPEECH_MODEL),
+                *("--display-name", "Whisper demo (synthetic English and Spanish)"),
+                *("--min-window-frames", str(SHORTEST_WINDOW_FRAMES)),
+                *("--recordings", str(HERE / "whisper" / "recordings")),
+                *("--to", str(repository)),
+            ]
+        ),
+        "voice_activity": lambda: voice_activity.main(["--to", str(repository)]),
+        "speaker_segmentation": lambda: export_segmentation(repository),
+        "speaker_embedding": lambda: export_embedding(repository),
+    }
     stamp.unlink(missing_ok=True)
-    for name in MODELS:
-        shutil.rmtree(repository / name, ignore_errors=True)
-    whisper.main(
-        [
-            *("--checkpoint", str(HERE / "whisper" / "checkpoint")),
-            *("--name", SPEECH_MODEL),
-            *("--display-name", "Whisper demo (synthetic English and Spanish)"),
-            *("--min-window-frames", str(SHORTEST_WINDOW_FRAMES)),
-            *("--recordings", str(HERE / "whisper" / "recordings")),
-            *("--to", str(repository)),
-        ]
-    )
-    voice_activity.main(["--to", str(repository)])
+    for name, export in exporters.items():
+        if _is_ours(repository / name):
+            shutil.rmtree(repository / name, ignore_errors=True)
+            export()
     stamp.write_text(fingerprint)
+
+
+def _is_ours(model: Path) -> bool:
+    """Whether nobody has put another version there, which is served in our place, under a configuration of its own."""
+    return not any(version.name.isdecimal() and version.name != "1" for version in model.glob("*"))
 
 
 def _fingerprint() -> str:
