@@ -3,12 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import msgspec
 
 from api.inference import contracts
-from api.inference.base import Deployment, Floats, Inference, Pcm
+from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, Voices
+from api.inference.contracts import SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION
 from export_scripts.engines import load_engine
+
+
+class SpeakersInProcess:
+    """The speaker models of a repository, one window at a time."""
+
+    def __init__(self, repository: Path) -> None:
+        segmentation, self._embedding = load_engine("speaker_segmentation"), load_engine("speaker_embedding")
+        self._segmenter = segmentation.SpeakerSegmentationEngine(repository / SPEAKER_SEGMENTATION / "1" / "weights")
+        self._embedder = self._embedding.SpeakerEmbeddingEngine(repository / SPEAKER_EMBEDDING / "1" / "weights")
+
+    async def segment(self, pcm: Pcm) -> Flags:
+        (active,) = self._segmenter.segment([pcm])
+        return cast(Flags, active)
+
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+        (voices,) = self._embedder.embed([self._embedding.Window(pcm, masks, features)])
+        return Voices("1", voices.embeddings, voices.plda)
+
+
+def card_of(repository: Path, model: str) -> contracts.ModelCard:
+    manifest = msgspec.json.decode((repository / model / "1" / "manifest.json").read_bytes())
+    return msgspec.convert(manifest["card"], contracts.ModelCard)
 
 
 class InProcess:
@@ -16,21 +40,21 @@ class InProcess:
 
     def __init__(self, repository: Path, model: str, *, threads: int = 0, min_window_frames: int | None = None) -> None:
         self._whisper = load_engine("whisper")
-        manifest = msgspec.json.decode((repository / model / "1" / "manifest.json").read_bytes())
-        card = msgspec.convert(manifest["card"], contracts.ModelCard)
+        card = card_of(repository, model)
         self.card = msgspec.structs.replace(card, min_window_frames=min_window_frames or card.min_window_frames)
         self.engine = self._whisper.WhisperEngine(
             repository / model / "1" / "weights",
             threads=threads,
             min_window_frames=self.card.min_window_frames,
         )
+        self._speakers = SpeakersInProcess(repository)
         activity = load_engine("voice_activity")
         self._detector = activity.VoiceActivityEngine(
             repository / "voice_activity" / "1" / "weights" / "silero_vad.onnx"
         )
 
     def inference(self) -> Inference:
-        return Inference(self, self, self)
+        return Inference(self, self, self._speakers, self)
 
     async def recognize(self, model: str, pcm: Pcm, options: contracts.DecodingOptions) -> contracts.Recognition:
         asked = msgspec.convert(msgspec.to_builtins(options), self._whisper.DecodingOptions)

@@ -30,11 +30,11 @@ def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
     return sum(sum(process.cpu_times()[:4]) for process in processes)
 
 
-def window_counts(metrics_url: str) -> tuple[int, int]:
-    """Windows recognised and engine calls made by all Whisper models so far, from Triton's own counters."""
+def window_counts(metrics_url: str, models: str = "whisper-") -> tuple[int, int]:
+    """Windows and engine calls of all models with names that begin so, from Triton's own counters."""
     text = httpx.get(metrics_url).text
     windows, calls = (
-        sum(map(int, re.findall(rf'^{counter}{{model="whisper-[^}}]*}} (\d+)', text, re.MULTILINE)))
+        sum(map(int, re.findall(rf'^{counter}{{model="{models}[^}}]*}} (\d+)', text, re.MULTILINE)))
         for counter in ("nv_inference_request_success", "nv_inference_exec_count")
     )
     return windows, calls

@@ -3,6 +3,8 @@
     make up                                   # in one terminal
     .venv/bin/python -m bench.transcribe      # in another
 
+* service: recognition alone, as all others do; service and speakers: with who says what, as is its default. Windows a
+  call are those of Whisper there and of the segmentation of speakers here
 * pipeline: the service's own way from file to text with the engines in this process: what API and Triton add to it
 * batched: faster-whisper's BatchedInferencePipeline in this process, with all cores
 * plain server: an ASGI server that calls faster-whisper per request in a thread (bench/plain_server.py)
@@ -31,6 +33,7 @@ from pathlib import Path
 import httpx
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
+from api.inference.contracts import SPEAKER_SEGMENTATION, WHISPER_PREFIX
 from api.recognition.catalog import SpeechModel
 from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
@@ -83,21 +86,25 @@ def main(argv: Sequence[str] | None = None) -> None:
         rows.setdefault(name, []).append(measure())
         print(f"  {name}: {rows[name][-1].audio_per_s:.0f} audio s/s", file=sys.stderr, flush=True)
 
-    service = Service(arguments.url, arguments.metrics, {"model": arguments.model.removeprefix("whisper-")})
+    fields = {"model": arguments.model.removeprefix("whisper-")}
+    service = Service(arguments.url, arguments.metrics, {**fields, "diarize": "false"})
+    speakers = Service(arguments.url, arguments.metrics, fields, SPEAKER_SEGMENTATION)
     with tempfile.TemporaryDirectory() as folder, plain_server(weights) as plain:
         long = [write_recording(Path(folder) / "long.flac", arguments.minutes)]
         pipeline = InProcess(arguments.models, arguments.model, threads=1)
         batched = WhisperModel(str(weights), device="auto", compute_type="default", cpu_threads=CORES)
-        for server in (service, plain):
+        for server in (service, speakers, plain):
             server.measure(short, 1)  # warm
         for _ in range(arguments.rounds):
             for clients in arguments.clients:
                 turn(f"service, {clients} clients", partial(service.measure, work, clients))
+                turn(f"service and speakers, {clients} clients", partial(speakers.measure, work, clients))
             turn("pipeline", partial(measure_pipeline, pipeline, work[: 2 * len(short)]))
             turn("batched", partial(measure_batched, batched, work[: 2 * len(short)]))
             for clients in arguments.clients:
                 turn(f"plain server, {clients} clients", partial(plain.measure, work, clients))
             turn("service, long", partial(service.measure, long, 1))
+            turn("service and speakers, long", partial(speakers.measure, long, 1))
             turn("batched, long", partial(measure_batched, batched, long))
             turn("plain server, long", partial(plain.measure, long, 1))
     print_tables({name: max(outcomes, key=lambda o: o.audio_per_s) for name, outcomes in rows.items()}, arguments)
@@ -134,11 +141,18 @@ def print_tables(best: dict[str, Outcome], arguments: argparse.Namespace) -> Non
 
 
 class Service:
-    """Something that answers POST /v1/transcribe; `metrics` are Triton's, where it is behind it."""
+    """Something that answers POST /v1/transcribe; `metrics` are Triton's, where it is behind it, of `models` there."""
 
-    def __init__(self, url: str, metrics: str | None = None, fields: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        metrics: str | None = None,
+        fields: Mapping[str, str] | None = None,
+        models: str = WHISPER_PREFIX,
+    ) -> None:
         self._url = url
         self._metrics = metrics
+        self._models = models
         self._fields = fields or {}
         self._processes = family(httpx.URL(url).port or 80)
 
@@ -153,7 +167,7 @@ class Service:
         return outcome(answers, elapsed, used / elapsed, windows / calls if calls else None)
 
     def _counts(self) -> tuple[int, int]:
-        return window_counts(self._metrics) if self._metrics else (0, 0)
+        return window_counts(self._metrics, self._models) if self._metrics else (0, 0)
 
     async def _send(self, work: Sequence[Clip], clients: int) -> list[Answer]:
         waiting = list(work)
