@@ -325,8 +325,9 @@ def _k_means(clusters: _Clusters, number: int) -> Integers:
 
 
 def _squared_distances(ones: Doubles, others: Doubles) -> Doubles:
-    apart: Doubles = (ones**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * ones @ others.T
-    return np.maximum(apart, 0)
+    apart: Doubles = (ones**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)
+    apart -= 2 * ones @ others.T
+    return np.maximum(apart, 0, out=apart)
 
 
 @dataclass(frozen=True, slots=True)
