@@ -32,6 +32,7 @@ import soundfile
 
 from api.inference.base import Flags, Pcm, SpeakerModels, Voices
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION
+from api.recognition.activity import STEP_SAMPLES
 from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from bench.diarize_pyannote import SAMPLE_RATE_HZ, Measured, Pair, Score, Turns, measured
 from bench.in_process import SpeakersInProcess, card_of
@@ -39,7 +40,6 @@ from export_scripts.demo.diarization import held_out
 from export_scripts.demo.speech.espeak import Floats
 
 PYANNOTE = Path(".venv-pyannote") / "bin" / "python"
-BLOCK_SAMPLES = 250 * ACTIVITY_FRAME_SAMPLES  # 8 s, as the service decodes a recording
 
 DIALOGUE_S = (120.0, 180.0)
 CONDITIONS = [(speakers, overlap) for overlap in (0.0, 0.3) for speakers in (2, 3, 5)]
@@ -192,7 +192,7 @@ def diarize(repository: Path, recordings: Sequence[Path]) -> Measured:
 async def turns_of(models: SpeakerModels, plan: DiarizationPlan, recording: Path) -> Turns:
     diarizer = Diarizer(models, plan, SpeakerBounds(), in_flight=1)
     with soundfile.SoundFile(recording) as file:
-        while (pcm := file.read(BLOCK_SAMPLES, dtype="int16")).size:
+        while (pcm := file.read(STEP_SAMPLES, dtype="int16")).size:
             speech = np.ones(-(-pcm.size // ACTIVITY_FRAME_SAMPLES), dtype=np.float32)
             await diarizer.hear(pcm, speech)
     await diarizer.end()

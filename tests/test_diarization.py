@@ -371,11 +371,12 @@ def test_a_diarizer_that_fails_loses_no_transcript(tmp_path: Path) -> None:
         assert reason in warning
 
 
-def test_a_diarizer_that_has_failed_is_left_alone(tmp_path: Path) -> None:
+def test_a_diarizer_that_has_failed_is_left_alone() -> None:
+    """Its answers would be waited for in vain, and the text with them."""
     models = FailingSpeakers()
-    with service(fake_inference(speakers=models)) as client:
-        assert transcribe(client, write(tmp_path / "long.flac", *CALL * 10)).json()["warnings"]
-    assert 3 < models.asked < 20
+    with pytest.raises(InferenceFailed):
+        diarized(dialogue((300, QUIET)), models, [900], in_flight=1)
+    assert models.asked == 4
 
 
 def test_each_channel_is_a_speaker(tmp_path: Path) -> None:

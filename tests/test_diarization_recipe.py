@@ -16,7 +16,6 @@ from export_scripts.demo.diarization import held_out, mixing, training
 from export_scripts.demo.diarization.checkpoint import EMBEDDING, SEGMENTATION, save_checkpoint
 from export_scripts.demo.diarization.corpus import Speakers, make_corpus
 from export_scripts.demo.diarization.export import export_embedding, export_segmentation
-from export_scripts.demo.diarization.network import permutations
 from export_scripts.demo.speech import grammar, music, voices
 from export_scripts.demo.speech.utterances import MEL_BINS, QUIETEST_LOG_POWER
 from export_scripts.engines import load_engine
@@ -83,7 +82,7 @@ def test_classes_are_those_of_the_powerset_in_any_order(frames: list[tuple[bool,
     for members, class_ in zip(frames, classes, strict=True):
         if sum(members) <= 2:
             assert [number in mixing.POWERSET[class_] for number in range(3)] == list(members)
-    for order in permutations().tolist():
+    for order in mixing.permutations().tolist():
         assert sorted(order) == list(range(len(mixing.POWERSET)))
         assert [len(mixing.POWERSET[class_]) for class_ in order] == [len(members) for members in mixing.POWERSET]
 

@@ -53,7 +53,7 @@ def embedding_masks(active: Flags) -> tuple[Flags, Indices]:
 
     Frames in which they are heard alone, unless those are too few.
     """
-    alone = active * (active.sum(axis=1, keepdims=True) == 1)
+    alone = _alone(active)
     masks = np.where(alone.sum(axis=0) >= LEAST_ALONE_FRAMES, alone, active).astype(np.uint8)
     who = np.flatnonzero(active.any(axis=0))
     return np.ascontiguousarray(masks.T[who]), who
@@ -61,8 +61,12 @@ def embedding_masks(active: Flags) -> tuple[Flags, Indices]:
 
 def trusted(active: Flags) -> Frames:
     """Which of a window's speakers (3,) are heard alone for long enough to say who they are."""
-    alone = active * (active.sum(axis=1, keepdims=True) == 1)
-    return np.asarray(alone.sum(axis=0) >= TRUSTED_SHARE * len(active))
+    return np.asarray(_alone(active).sum(axis=0) >= TRUSTED_SHARE * len(active))
+
+
+def _alone(active: Flags) -> Flags:
+    """Where each is the only one who speaks."""
+    return np.asarray(active * (active.sum(axis=1, keepdims=True) == 1))
 
 
 class ActivityLog:

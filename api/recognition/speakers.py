@@ -13,14 +13,13 @@ from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Flags, Floats, Pcm, SpeakerModels, Voices
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, LOCAL_SPEAKERS, SPEAKER_WINDOW_SAMPLES, Clustering
 from api.recognition.chunking import ChunkingPolicy
-from api.recognition.clustering import Labels, SpeakerClusters, assign
+from api.recognition.clustering import Halfs, Labels, SpeakerClusters, assign
 from api.recognition.diarization import ActivityLog, Indices, Turn, embedding_masks, trusted, turns_of
 from api.speech import SAMPLE_RATE_HZ
 
 SPEECH = ChunkingPolicy().onset
 LABELLED_AT_ONCE = 1024
 
-Halfs = npt.NDArray[np.float16]
 NOBODY: Indices = np.zeros(0, dtype=np.intp)
 
 
@@ -77,7 +76,7 @@ class Diarizer:
         self._audio = np.concatenate([self._audio, pcm])
         self._speech = np.concatenate([self._speech, speech >= SPEECH])
         # A window that ends where the recording does is left to `end`, which knows whether it is the only one.
-        while self._next + SPEAKER_WINDOW_SAMPLES < self._heard:
+        while self._failure is None and self._next + SPEAKER_WINDOW_SAMPLES < self._heard:
             await self._ask(lone=False)
 
     async def end(self) -> None:

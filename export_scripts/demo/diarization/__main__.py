@@ -17,7 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m export_scripts.demo.diarization", description=__doc__)
     parser.add_argument("--work", type=Path, required=True, metavar="DIR", help="for speech (1 GB) and progress")
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="for checkpoint/")
-    parser.add_argument("--shards", type=int, default=20, help="of 120 speakers each, to train on (%(default)s)")
+    parser.add_argument(
+        "--shards", type=int, default=20, help="of 120 speakers each, 80 of them in voices of our own (%(default)s)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="for training (%(default)s): more gain nothing")
     arguments = parser.parse_args()

@@ -58,7 +58,7 @@ class Person:
 
 @contextmanager
 def speech() -> Iterator[Espeak]:
-    """eSpeak NG with the voices of its own that are kept out of training, and as many random ones."""
+    """eSpeak NG with the voices of its own that are kept out of training, and random ones that no training had."""
     with tempfile.TemporaryDirectory() as data:
         yield Espeak(Path(data), voices.random_voices("held out"))
 
@@ -84,6 +84,8 @@ def dialogue(espeak: Espeak, rng: random.Random, *, speakers: int, seconds: floa
             text = grammar.held_out_sentence("en", rng)
             spoken = speak(espeak, text, "en", person.voice, speaking(person.manner, rng))
         except SpeechError:
+            if ends[speaking_now]:
+                raise  # they have been heard before
             # A random voice can be silent: somebody else takes part.
             taken = {one.variant for one in present}
             present[speaking_now] = next(one for one in people(rng, 20) if one.variant not in taken)

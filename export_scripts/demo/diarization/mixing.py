@@ -5,6 +5,7 @@ Speech is mixed as mel power, where adding is what the air does and a copy costs
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,6 @@ NOBODY = -1
 POWERSET = ((), (0,), (1,), (2,), (0, 1), (0, 2), (1, 2))
 
 Rng = np.random.Generator
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def make_dialogue(speakers: Speakers, music: Sequence[Floats], rng: Rng, frames:
     if chosen:
         _talk(speakers, rng, chosen, power, active)
     if rng.random() < 0.1:
-        _reverberate(rng, power)
+        acoustics.reverberate(power, rng.uniform(0.3, 0.65), rng.uniform(0.02, 0.15))
     if rng.random() < (0.04 if people else 0.5):
         acoustics.add_music(rng, power, frames, music, quiet=bool(people))
     if rng.random() < 0.85:
@@ -116,10 +116,6 @@ def _utterance(speakers: Speakers, rng: Rng, speaker: int) -> Floats:
     return mel
 
 
-def _reverberate(rng: Rng, power: Floats) -> None:
-    acoustics.reverberate(power, rng.uniform(0.3, 0.65), rng.uniform(0.02, 0.15))
-
-
 def _cut_short(rng: Rng, power: Floats, active: npt.NDArray[np.bool_]) -> None:
     """The last window of a recording ends in digital silence."""
     if rng.random() < 0.15:
@@ -137,3 +133,14 @@ def powerset_classes(active: torch.Tensor) -> torch.Tensor:
         table[sum(1 << member for member in members)] = index
     table[7] = POWERSET.index((0, 1))
     return table[code]
+
+
+def permutations() -> torch.Tensor:
+    """For each of the six orders of three speakers, what each class of the powerset becomes (6, 7)."""
+    sets = [frozenset(members) for members in POWERSET]
+    return torch.tensor(
+        [
+            [sets.index(frozenset(order[member] for member in members)) for members in POWERSET]
+            for order in itertools.permutations(range(MAX_SPEAKERS))
+        ]
+    )

@@ -6,8 +6,6 @@ work in steps of two frames.
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import torch
 from faster_whisper.feature_extractor import FeatureExtractor
@@ -24,7 +22,7 @@ DYNAMIC_RANGE = 8.0  # log10, below the window's loudest bin
 FRAME_SAMPLES, RECEPTIVE_FIELD = 270, 991
 EMBEDDING = 192
 CLASSES = len(POWERSET)
-# The segmentation hears voices each second step: first those of so many steps on both sides, then those of whole turns.
+# The segmentation hears voices every other step: first those of so many steps on both sides, then those of whole turns.
 VOICE_STRIDE, NEAR_STEPS = 2, 7
 # The cosine above which two of those are more likely one person's, and how soon they are so without doubt.
 ALIKE, CERTAINTY = 0.45, 12.0
@@ -71,7 +69,7 @@ def convolution(inputs: int, outputs: int, width: int, *, dilation: int = 1, str
 
 
 class Trunk(nn.Module):
-    """Features (windows, channels, steps)."""
+    """Log-mel frames (windows, 80, frames) → features (windows, channels, steps) of each block."""
 
     def __init__(self, channels: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -81,7 +79,6 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList([convolution(channels, channels, 3, dilation=width) for width in dilations])
 
     def forward(self, features: torch.Tensor) -> list[torch.Tensor]:
-        """What each block gives."""
         x = self.down(features)
         outputs = []
         for block in self.blocks:
@@ -209,14 +206,3 @@ def clustered(voices: torch.Tensor, alone: torch.Tensor) -> torch.Tensor:
 
 def _spread(x: torch.Tensor, steps: int) -> torch.Tensor:
     return F.interpolate(x.transpose(1, 2).float(), size=steps, mode="nearest").transpose(1, 2)
-
-
-def permutations() -> torch.Tensor:
-    """For each of the six orders of three speakers, what each class of the powerset becomes (6, 7)."""
-    sets = [frozenset(members) for members in POWERSET]
-    return torch.tensor(
-        [
-            [sets.index(frozenset(order[member] for member in members)) for members in POWERSET]
-            for order in itertools.permutations(range(MAX_SPEAKERS))
-        ]
-    )

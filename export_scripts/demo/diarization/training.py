@@ -1,4 +1,4 @@
-"""Training the two demo networks from scratch: half an hour each on one core, to be stopped and gone on with."""
+"""Training the two demo networks from scratch, to be stopped and gone on with at any time."""
 
 from __future__ import annotations
 
@@ -17,21 +17,15 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils.data import DataLoader, IterableDataset
 
 from export_scripts.demo.diarization.corpus import Speakers
-from export_scripts.demo.diarization.mixing import FRAME_STEP, Batch, make_batch, powerset_classes
-from export_scripts.demo.diarization.network import (
-    EMBEDDING,
-    STEP_FRAMES,
-    SpeakerEmbedding,
-    SpeakerSegmentation,
-    permutations,
-)
+from export_scripts.demo.diarization.mixing import FRAME_STEP, Batch, make_batch, permutations, powerset_classes
+from export_scripts.demo.diarization.network import EMBEDDING, STEP_FRAMES, SpeakerEmbedding, SpeakerSegmentation
 from export_scripts.demo.speech.music import make_music
 
 WEIGHT_DECAY = 1e-3
 MAX_GRADIENT_NORM = 1.0
 WARM_UP = 200
 REPORT_EVERY, SAVE_EVERY = 50, 500
-# Additive angular margin (Deng et al. 2019), reached after a third of the training.
+# Additive angular margin (Deng et al. 2019), which grows from a sixth to a half of the training.
 MARGIN, SCALE = 0.2, 24.0
 SHORTEST_MASK = 15  # frames of 20 ms; from less no voice can be told
 
@@ -144,12 +138,14 @@ def _some_of(masks: torch.Tensor) -> torch.Tensor:
 def train_segmentation(
     speech: Path, voices: SpeakerEmbedding, state: Path, *, seed: int, course: Course = SEGMENTATION
 ) -> SpeakerSegmentation:
+    torch.manual_seed(seed)
     loss = SegmentationLoss(voices)
     _train(loss, speech, state, seed=seed, course=course)
     return loss.network
 
 
 def train_embedding(speech: Path, state: Path, *, seed: int, course: Course = EMBEDDINGS) -> SpeakerEmbedding:
+    torch.manual_seed(seed)
     loss = EmbeddingLoss(len(Speakers(speech)))
     _train(loss, speech, state, seed=seed, course=course)
     return loss.network
@@ -157,7 +153,6 @@ def train_embedding(speech: Path, state: Path, *, seed: int, course: Course = EM
 
 def _train(loss_of: nn.Module, speech: Path, state: Path, *, seed: int, course: Course) -> None:
     """Train, or go on where `state` left off. Prints its progress as JSON lines."""
-    torch.manual_seed(seed)  # the first values; and then each step's, so that it does not matter where it went on
     trained = [parameter for parameter in loss_of.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=course.peak, weight_decay=WEIGHT_DECAY)
     first = 0
@@ -171,7 +166,7 @@ def _train(loss_of: nn.Module, speech: Path, state: Path, *, seed: int, course: 
     began = time.monotonic()
     windows = DataLoader(Windows(speech, course, seed=seed, first=first), batch_size=None, num_workers=1)
     for step, batch in enumerate(windows, start=first):
-        torch.manual_seed(seed + step)
+        torch.manual_seed(seed + step)  # so that it does not matter where it went on
         progress = step / course.steps
         for group in optimizer.param_groups:
             group["lr"] = course.peak * min(1.0, (step + 1) / WARM_UP) * (0.5 + 0.5 * math.cos(math.pi * progress))
