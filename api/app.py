@@ -13,6 +13,7 @@ from litestar.exceptions import HTTPException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 
+from api.allocator import return_large_arrays
 from api.errors import TritoneError
 from api.http.errors import http_exception, tritone_error, unexpected_error
 from api.http.health import HealthController
@@ -33,6 +34,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
+        return_large_arrays()
         triton = None
         chosen = inference
         if chosen is None:

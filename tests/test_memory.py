@@ -59,7 +59,7 @@ def test_a_large_upload(tmp_path: Path) -> None:
 
 def test_a_long_recording(tmp_path: Path) -> None:
     """Two hours of speech, as the fake hears it, against a minute of it, each in a fresh process."""
-    peaks = {}
+    peaks, rests = {}, {}
     for minutes in (1, 120):
         recording = tmp_path / f"{minutes}.flac"
         write_tones(recording, minutes)
@@ -72,10 +72,12 @@ def test_a_long_recording(tmp_path: Path) -> None:
             assert answer.json()["duration"] == 60.0 * minutes
             assert len(answer.json()["segments"]) >= 2 * minutes
             peaks[minutes] = peak.bytes
+            rests[minutes] = service.process.memory_info().rss
             service.assert_nothing_left()
         finally:
             stop_fake_service(service)
     assert peaks[120] - peaks[1] <= 64 * MIB
+    assert rests[120] - rests[1] <= 24 * MIB
 
 
 def write_tones(path: Path, minutes: int) -> None:
