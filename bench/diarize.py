@@ -70,7 +70,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=4242)
     parser.add_argument("--dialogues", type=int, default=8, help="of each kind; 0: no accuracy (%(default)s)")
     parser.add_argument("--minutes", type=float, nargs="*", default=[10, 60, 240], help="none: no cost (%(default)s)")
-    parser.add_argument("--skip-pyannote-above", type=float, default=float("inf"), metavar="MINUTES")
     parser.add_argument("--tune", action="store_true")
     arguments = parser.parse_args(argv)
     if not PYANNOTE.exists():
@@ -85,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print_accuracy(arguments.repository, write_dialogues(work, arguments.dialogues, arguments.seed))
     if arguments.minutes:
         recordings = [write_long(work, minutes, arguments.seed) for minutes in arguments.minutes]
-        print_cost(arguments.repository, recordings, 60 * arguments.skip_pyannote_above)
+        print_cost(arguments.repository, recordings)
 
 
 def print_accuracy(repository: Path, dialogues: dict[str, list[Recording]]) -> None:
@@ -107,15 +106,13 @@ def print_accuracy(repository: Path, dialogues: dict[str, list[Recording]]) -> N
     print(f"\nDER of tritone's turns with pyannote's as the reference: {apart}\n", flush=True)
 
 
-def print_cost(repository: Path, recordings: Sequence[Recording], skip_pyannote_above_s: float) -> None:
+def print_cost(repository: Path, recordings: Sequence[Recording]) -> None:
     print("| recording | | wall | CPU | audio s per s | memory at most | more than the first | DER | voices |")
     print("|---|---|---|---|---|---|---|---|---|")
     first: dict[str, int] = {}
     for recording in recordings:
         seconds = recording.seconds
         for system, diarized in (("tritone", _ours), ("pyannote", _pyannote)):
-            if system == "pyannote" and seconds > skip_pyannote_above_s + 60:
-                continue
             one = diarized(repository, [recording])
             more = one["peak_bytes"] - first.setdefault(system, one["peak_bytes"])
             print(

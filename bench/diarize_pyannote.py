@@ -24,6 +24,7 @@ SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 10 * SAMPLE_RATE_HZ
 FRAMES, FRAME_SAMPLES, RECEPTIVE_FIELD_SAMPLES = 589, 270, 991
 SPEAKERS, SPEAKERS_AT_ONCE = 3, 2
+BATCH_SIZE = 32  # as in speaker-diarization-3.1
 FEWEST_SAMPLES = 400
 """One frame of the filterbank: with less, a ResNet of pyannote's fails, by which its pipeline finds its limit."""
 
@@ -72,11 +73,11 @@ def _peak_bytes() -> int:
     return int(found[1]) * 1024
 
 
-def diarize(repository: Path, recordings: Sequence[Path], batch_size: int) -> Measured:
+def diarize(repository: Path, recordings: Sequence[Path]) -> Measured:
     import torch
 
     torch.set_num_threads(1)
-    pipeline = load_pipeline(repository, batch_size)
+    pipeline = load_pipeline(repository)
 
     def turns_of(recording: Path) -> Turns:
         samples, rate_hz = soundfile.read(recording, dtype="float32")
@@ -91,7 +92,7 @@ def diarize(repository: Path, recordings: Sequence[Path], batch_size: int) -> Me
     return measured(recordings, turns_of)
 
 
-def load_pipeline(repository: Path, batch_size: int) -> Any:
+def load_pipeline(repository: Path) -> Any:
     segmentation, embedding = _models(repository)
     clustering = _card(repository, "speaker_embedding")["clustering"]
     if clustering["method"] != "centroid" or clustering.get("constrained"):
@@ -100,9 +101,9 @@ def load_pipeline(repository: Path, batch_size: int) -> Any:
     pipeline = import_module("pyannote.audio.pipelines").SpeakerDiarization(
         segmentation=segmentation,
         segmentation_step=_card(repository, "speaker_segmentation")["step_s"] * SAMPLE_RATE_HZ / WINDOW_SAMPLES,
-        segmentation_batch_size=batch_size,
+        segmentation_batch_size=BATCH_SIZE,
         embedding=embedding,
-        embedding_batch_size=batch_size,
+        embedding_batch_size=BATCH_SIZE,
         embedding_exclude_overlap=True,
         clustering="AgglomerativeClustering",
         plda=object.__new__(plda),  # unused; without one the pipeline goes and fetches one
@@ -225,7 +226,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     diarizing = commands.add_parser("diarize")
     diarizing.add_argument("recordings", type=Path, nargs="+")
     diarizing.add_argument("--repository", type=Path, required=True)
-    diarizing.add_argument("--batch-size", type=int, default=32, help="windows, voices in windows (%(default)s)")
     scoring = commands.add_parser("score")
     scoring.add_argument("pairs", type=Path)
     for command in (diarizing, scoring):
@@ -233,7 +233,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(argv)
     result: object
     if arguments.command == "diarize":
-        result = diarize(arguments.repository, arguments.recordings, arguments.batch_size)
+        result = diarize(arguments.repository, arguments.recordings)
     else:
         result = score(json.loads(arguments.pairs.read_bytes()))
     arguments.to.write_text(json.dumps(result))

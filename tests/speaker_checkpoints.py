@@ -69,9 +69,7 @@ def segmentation(duration_s: float = 10.0, speakers: int = 3) -> Any:
     from pyannote.audio.core.task import Problem, Resolution, Specifications
     from pyannote.audio.models.segmentation import PyanNet
 
-    model = PyanNet(
-        lstm={"hidden_size": 16, "num_layers": 2, "dropout": 0.5}, linear={"hidden_size": 16, "num_layers": 2}
-    )
+    model = PyanNet(lstm={"num_layers": 4})  # as in segmentation-3.0
     model.specifications = Specifications(
         problem=Problem.MONO_LABEL_CLASSIFICATION,
         resolution=Resolution.FRAME,

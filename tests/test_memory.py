@@ -76,7 +76,7 @@ def test_a_long_recording(tmp_path: Path) -> None:
             service.assert_nothing_left()
         finally:
             stop_fake_service(service)
-    assert peaks[120] - peaks[1] <= 64 * MIB
+    assert peaks[120] - peaks[1] <= 48 * MIB
     assert rests[120] - rests[1] <= 24 * MIB
 
 

@@ -193,7 +193,8 @@ def test_windows_of_many_requests_share_engine_calls(stack: Stack, clips: list[C
     assert asyncio.run(send_all()) == [clip.text for clip in recordings]
     after = window_counts(stack.metrics_url)
     assert after[0] - before[0] == 48
-    assert after[1] - before[1] <= 12
+    # Without batches there would be 48 calls. How many there are depends on how fast the machine decodes the files.
+    assert after[1] - before[1] <= 24
 
 
 def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -> None:
