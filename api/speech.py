@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from unicodedata import category
 
 SAMPLE_RATE_HZ = 16_000
 
@@ -15,6 +17,16 @@ class Word:
     start: float
     end: float
     probability: float
+
+    @property
+    def key(self) -> str:
+        """The word without what its context decides: case and punctuation."""
+        return "".join(filter(is_spoken, self.text.casefold())) or self.text.strip()
+
+
+def is_spoken(character: str) -> bool:
+    """Letters, digits, and the marks that many scripts write vowels with."""
+    return category(character)[0] in "LMN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,23 @@ class Segment:
     no_speech_prob: float
     compression_ratio: float
     speaker: str | None = None
+
+    def part(self, words: Sequence[Word]) -> Segment | None:
+        """What these of its words say; None where there are none."""
+        if not words:
+            return None
+        return replace(
+            self,
+            start=words[0].start,
+            end=words[-1].end,
+            text=text_of(words),
+            confidence=sum(word.probability for word in words) / len(words),
+            words=tuple(words),
+        )
+
+
+def text_of(words: Iterable[Word]) -> str:
+    return "".join(word.text for word in words).strip()
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,11 @@ class SpeakersInProcess:
         self._segmenter = segmentation.SpeakerSegmentationEngine(repository / SPEAKER_SEGMENTATION / "1" / "weights")
         self._embedder = self._embedding.SpeakerEmbeddingEngine(repository / SPEAKER_EMBEDDING / "1" / "weights")
 
-    async def segment(self, pcm: Pcm) -> Flags:
+    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
         (active,) = self._segmenter.segment([pcm])
         return cast(Flags, active)
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         (voices,) = self._embedder.embed([self._embedding.Window(pcm, masks, features)])
         return Voices("1", voices.embeddings, voices.plda)
 
@@ -56,7 +56,9 @@ class InProcess:
     def inference(self) -> Inference:
         return Inference(self, self, self._speakers, self)
 
-    async def recognize(self, model: str, pcm: Pcm, options: contracts.DecodingOptions) -> contracts.Recognition:
+    async def recognize(
+        self, model: str, pcm: Pcm, options: contracts.DecodingOptions, *, live: bool = False
+    ) -> contracts.Recognition:
         asked = msgspec.convert(msgspec.to_builtins(options), self._whisper.DecodingOptions)
         (answer,) = self.engine.recognize([self._whisper.Window(pcm, asked)])
         return msgspec.convert(msgspec.to_builtins(answer), contracts.Recognition)

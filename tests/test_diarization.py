@@ -312,7 +312,7 @@ def test_nobody_who_speaks_costs_no_diarization(tmp_path: Path) -> None:
 class FailingSpeakers(FakeSpeakers):
     asked: int = 0
 
-    async def segment(self, pcm: Pcm) -> Flags:
+    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
         self.asked += 1
         if self.segmented == 3:
             raise InferenceFailed("The model speaker_segmentation failed: out of luck")
@@ -320,18 +320,18 @@ class FailingSpeakers(FakeSpeakers):
 
 
 class FailingVoices(FakeSpeakers):
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         raise InferenceFailed("The model speaker_embedding failed: out of luck")
 
 
 class ReplacedVoices(FakeSpeakers):
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         version = "1" if self.embedded < 3 else "2"
         return replace(await super().embed(pcm, masks, features=features), version=version)
 
 
 class FlatVoices(FakeSpeakers):
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         voices = await super().embed(pcm, masks, features=features)
         return replace(voices, features=voices.embeddings if features else None)
 
@@ -420,7 +420,7 @@ def test_each_channel_is_a_speaker(tmp_path: Path) -> None:
 class FailingOnce(FakeRecognizer):
     failed = False
 
-    async def recognize(self, model: str, pcm: Pcm, options: Any) -> Any:
+    async def recognize(self, model: str, pcm: Pcm, options: Any, *, live: bool = False) -> Any:
         if len(self.calls) == 4 and not self.failed:
             self.failed = True
             raise InferenceFailed("The model has failed.")

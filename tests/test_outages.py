@@ -103,7 +103,7 @@ def test_shared_memory_that_is_full_is_waited_for() -> None:
 class Failing(FakeRecognizer):
     """Hears the first window of every recording and is gone for the others."""
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         if options.language is not None:
             raise InferenceUnavailable("It is away.", 1)
         return await super().recognize(model, pcm, options)

@@ -61,7 +61,7 @@ def test_windows_are_as_long_as_suits_the_model(tmp_path: Path) -> None:
 class Inventive(FakeRecognizer):
     """Fills the second of silence after each tone with a word, which it is not sure of."""
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         answer = await super().recognize(model, pcm, options)
         (segment,) = answer.segments
         words = sorted([*segment.words, Word(" thanks", 4.5, 4.6, 0.2)], key=lambda word: word.start)
@@ -103,7 +103,7 @@ def test_what_a_window_holds_too_much_of_is_sent_again(tmp_path: Path) -> None:
 
 
 class Failing(FakeRecognizer):
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         await asyncio.sleep(0.5)  # meanwhile the decoder fills its pipe
         raise InferenceFailed("The model has failed.")
 

@@ -27,8 +27,8 @@ class Deployment:
 
 
 class SpeechRecognizer(Protocol):
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
-        """What was said in one window, (samples,) at 16 kHz, at most 30 s."""
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+        """What was said in one window, (samples,) at 16 kHz, at most 30 s. `live` ones go before those that wait."""
         ...
 
 
@@ -51,13 +51,14 @@ class Voices:
 
 
 class SpeakerModels(Protocol):
-    """Windows are (samples,) at 16 kHz, at most 10 s, and have 589 frames, however long they are."""
+    """Windows are (samples,) at 16 kHz, at most 10 s, and have 589 frames, however long they are. `live` ones do not
+    wait for those of recordings to be sent."""
 
-    async def segment(self, pcm: Pcm) -> Flags:
+    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
         """Which of at most three speakers is active in each frame: (589, 3), 0 or 1."""
         ...
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         """The voice heard in the frames of each mask (speakers, 589), 0 or 1, none of them empty."""
         ...
 

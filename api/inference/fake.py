@@ -37,7 +37,7 @@ class FakeRecognizer:
     running: int = 0
     most_running: int = 0
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         self.calls.append((model, pcm.size, options))
         self.running += 1
         self.most_running = max(self.most_running, self.running)
@@ -73,7 +73,7 @@ class FakeSpeakers:
     running: int = 0
     most_running: int = 0
 
-    async def segment(self, pcm: Pcm) -> Flags:
+    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
         self.segmented += 1
         await self._work()
         loudness = _loudness(pcm)
@@ -84,7 +84,7 @@ class FakeSpeakers:
         active[:, columns[1]] = loudness > LOUDER
         return active
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         self.embedded += 1
         await self._work()
         loudness = _loudness(pcm)

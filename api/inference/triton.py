@@ -8,6 +8,7 @@ import math
 import random
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, TypeVar
 
 import msgspec
@@ -39,6 +40,7 @@ STUB_GONE = "tub process"
 NO_SHARED_MEMORY = "shared memory pool"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
 RETRY_AFTER_S = 10
+LIVE_PRIORITY = 1  # the highest of a model's priority levels
 REGISTRY_TIMEOUT_S = 5.0
 CRASH_REMEMBERED_S = 10.0  # longer than the pauses between the calls of a request that waits for the model
 
@@ -78,13 +80,13 @@ class TritonInference:
     async def close(self) -> None:
         await self._client.close()
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions) -> Recognition:
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         inputs = [
             _input("PCM", pcm[None], "INT16"),
             _input("OPTIONS", np.array([[self._encoder.encode(options)]], dtype=np.object_), "BYTES"),
         ]
-        async with self._windows:
-            result = await self._infer(model, inputs, ["RECOGNITION"])
+        async with self._place(live):
+            result = await self._infer(model, inputs, ["RECOGNITION"], priority=LIVE_PRIORITY if live else 0)
         try:
             return self._decoder.decode(result.as_numpy("RECOGNITION").item())
         except msgspec.MsgspecError as error:
@@ -100,8 +102,8 @@ class TritonInference:
             raise InferenceFailed(f"The model {VOICE_ACTIVITY} answered with tensors of the wrong size.")
         return probabilities[0], next_state[0]
 
-    async def segment(self, pcm: Pcm) -> Flags:
-        async with self._windows:
+    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
+        async with self._place(live):
             result = await self._infer(SPEAKER_SEGMENTATION, [_input("PCM", pcm[None], "INT16")], ["ACTIVITY"])
         active = result.as_numpy("ACTIVITY")
         if active.shape != (1, SPEAKER_FRAMES, LOCAL_SPEAKERS):
@@ -109,10 +111,10 @@ class TritonInference:
         of_window: Flags = active[0]
         return of_window
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         inputs = [_input("PCM", pcm[None], "INT16"), _input("MASKS", masks[None], "UINT8")]
         outputs = ["EMBEDDINGS", "PLDA"] if features else ["EMBEDDINGS"]
-        async with self._windows:
+        async with self._place(live):
             result = await self._infer(SPEAKER_EMBEDDING, inputs, outputs)
         found: list[Floats] = [result.as_numpy(name)[0] for name in outputs]
         if not all(of.ndim == 2 and len(of) == len(masks) and np.isfinite(of).all() for of in found):
@@ -120,6 +122,10 @@ class TritonInference:
                 f"The model {SPEAKER_EMBEDDING} answered with tensors of the wrong size, or no numbers."
             )
         return Voices(result.get_response().model_version, found[0], found[1] if features else None)
+
+    def _place(self, live: bool) -> AbstractAsyncContextManager[Any]:
+        """Live sessions have one window each at most, and their number has a bound of its own."""
+        return nullcontext() if live else self._windows
 
     async def deployments(self) -> list[Deployment]:
         try:
@@ -149,11 +155,14 @@ class TritonInference:
             self._cards[key] = card
         return self._cards[key]
 
-    async def _infer(self, model: str, inputs: list[InferInput], outputs: list[str]) -> Any:
+    async def _infer(self, model: str, inputs: list[InferInput], outputs: list[str], priority: int = 0) -> Any:
         requested = [InferRequestedOutput(name) for name in outputs]
         try:
             return await self._patiently(
-                model, lambda: self._client.infer(model, inputs, outputs=requested, client_timeout=self._timeout_s)
+                model,
+                lambda: self._client.infer(
+                    model, inputs, outputs=requested, priority=priority, client_timeout=self._timeout_s
+                ),
             )
         except InferenceServerException as error:
             if error.status() == "StatusCode.DEADLINE_EXCEEDED":

@@ -10,7 +10,7 @@ import numpy as np
 
 from api.inference.base import Floats, Pcm, VoiceActivityDetector
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE
-from api.recognition.chunking import ChunkingPolicy, WindowCutter
+from api.recognition.chunking import ChunkingPolicy, Span, WindowCutter
 from api.speech import SAMPLE_RATE_HZ
 
 # One call for some seconds of audio: few calls, yet short enough to share batches with live streams.
@@ -31,6 +31,11 @@ class SpeechWindow:
     def start_s(self) -> float:
         return self.start / SAMPLE_RATE_HZ
 
+    def part(self, span: Span) -> SpeechWindow:
+        """Frames from its start on."""
+        first, last = span.start * ACTIVITY_FRAME_SAMPLES, span.end * ACTIVITY_FRAME_SAMPLES
+        return SpeechWindow(self.start + first, self.pcm[first:last], self.activity[span.start : span.end])
+
     def after(self, samples: int) -> SpeechWindow:
         """The rest of it."""
         activity = self.activity[samples // ACTIVITY_FRAME_SAMPLES :]
@@ -47,6 +52,49 @@ class Listener(Protocol):
         ...
 
 
+class VoiceActivity:
+    """A stream as it is heard, and what is still needed of it. `heard` counts its samples so far."""
+
+    def __init__(self, detector: VoiceActivityDetector) -> None:
+        self._detector = detector
+        self._state = np.zeros(ACTIVITY_STATE_SIZE, dtype=np.float32)
+        self._audio: list[Pcm] = []
+        self._probabilities = np.zeros(0, dtype=np.float32)  # of the kept audio
+        self._start = 0  # where the kept audio begins, in samples
+        self.heard = 0
+
+    async def hear(self, audio: Pcm) -> Floats:
+        """The probability of speech in each frame of the next samples: whole frames, but for the stream's last."""
+        rest = -audio.size % ACTIVITY_FRAME_SAMPLES
+        whole = np.pad(audio, (0, rest)) if rest else audio
+        probabilities, self._state = await self._detector.detect(whole, self._state)
+        self._audio.append(audio)
+        self._probabilities = np.concatenate([self._probabilities, probabilities])
+        self.heard += audio.size
+        return probabilities
+
+    def window(self, span: Span) -> SpeechWindow:
+        start, end = span.start * ACTIVITY_FRAME_SAMPLES, span.end * ACTIVITY_FRAME_SAMPLES
+        audio = np.concatenate(self._audio)
+        self._audio = [audio]
+        kept = self._start // ACTIVITY_FRAME_SAMPLES
+        return SpeechWindow(
+            start,
+            audio[start - self._start : end - self._start].copy(),
+            self._probabilities[span.start - kept : span.end - kept].copy(),
+        )
+
+    def forget(self, before_frame: int) -> None:
+        """Let go of whole blocks of audio before this frame, and of the beginning of one when it is most of it."""
+        until, before = before_frame * ACTIVITY_FRAME_SAMPLES, self._start
+        while self._audio and self._start + self._audio[0].size <= until:
+            self._start += self._audio.pop(0).size
+        if self._audio and until - self._start > self._audio[0].size // 2:
+            self._audio[0] = self._audio[0][until - self._start :].copy()
+            self._start = until
+        self._probabilities = self._probabilities[(self._start - before) // ACTIVITY_FRAME_SAMPLES :]
+
+
 class SpeechWindows:
     """The speech of a recording as windows. `duration_s` is what was heard of it so far.
 
@@ -59,18 +107,13 @@ class SpeechWindows:
         policy: ChunkingPolicy | None = None,
         listener: Listener | None = None,
     ) -> None:
-        self._detector = detector
         self._listener = listener
         self._cutter = WindowCutter(policy)
-        self._state = np.zeros(ACTIVITY_STATE_SIZE, dtype=np.float32)
-        self._audio: list[Pcm] = []
-        self._activity = np.zeros(0, dtype=np.float32)  # of the kept audio
-        self._audio_start = 0  # where the kept audio begins, in samples
-        self._heard = 0
+        self._activity = VoiceActivity(detector)
 
     @property
     def duration_s(self) -> float:
-        return self._heard / SAMPLE_RATE_HZ
+        return self._activity.heard / SAMPLE_RATE_HZ
 
     async def of(self, blocks: AsyncIterator[Pcm]) -> AsyncGenerator[SpeechWindow, None]:
         unheard: list[Pcm] = []
@@ -90,38 +133,12 @@ class SpeechWindows:
         if self._listener is not None:
             await self._listener.end()
         for span in self._cutter.flush():
-            yield self._cut(span.start, span.end)
+            yield self._activity.window(span)
 
     async def _hear(self, audio: Pcm) -> AsyncIterator[SpeechWindow]:
-        self._audio.append(audio)
-        self._heard += audio.size
-        rest = -audio.size % ACTIVITY_FRAME_SAMPLES
-        whole = np.pad(audio, (0, rest)) if rest else audio
-        probabilities, self._state = await self._detector.detect(whole, self._state)
+        probabilities = await self._activity.hear(audio)
         if self._listener is not None:
             await self._listener.hear(audio, probabilities)
-        self._activity = np.concatenate([self._activity, probabilities])
         for span in self._cutter.push(probabilities.tolist()):
-            yield self._cut(span.start, span.end)
-        self._forget(self._cutter.settled * ACTIVITY_FRAME_SAMPLES)
-
-    def _cut(self, start_frame: int, end_frame: int) -> SpeechWindow:
-        start, end = start_frame * ACTIVITY_FRAME_SAMPLES, end_frame * ACTIVITY_FRAME_SAMPLES
-        audio = np.concatenate(self._audio)
-        self._audio = [audio]
-        kept = self._audio_start // ACTIVITY_FRAME_SAMPLES
-        return SpeechWindow(
-            start,
-            audio[start - self._audio_start : end - self._audio_start].copy(),
-            self._activity[start_frame - kept : end_frame - kept].copy(),
-        )
-
-    def _forget(self, until: int) -> None:
-        """Let go of whole blocks before the sample `until`."""
-        before = self._audio_start
-        while self._audio and self._audio_start + self._audio[0].size <= until:
-            self._audio_start += self._audio.pop(0).size
-        if self._audio and until - self._audio_start > self._audio[0].size // 2:
-            self._audio[0] = self._audio[0][until - self._audio_start :].copy()
-            self._audio_start = until
-        self._activity = self._activity[(self._audio_start - before) // ACTIVITY_FRAME_SAMPLES :]
+            yield self._activity.window(span)
+        self._activity.forget(self._cutter.settled)

@@ -27,13 +27,17 @@ class SpeechModel:
     def deployment(self) -> str:
         return WHISPER_PREFIX + self.served_by
 
-    def require_language(self, language: str | None) -> None:
-        """Raises InvalidRequest when the model does not know the language; None, which is automatic, always passes."""
-        if language is not None and language not in self.card.languages:
+    def language(self, wanted: str) -> str | None:
+        """The language with this code, None for `auto`. Raises InvalidRequest where the model does not know it."""
+        language = wanted.lower()
+        if language == "auto":
+            return None
+        if language not in self.card.languages:
             raise InvalidRequest(
                 f"The model {self.id} does not know the language {language!r}; "
                 f"use auto or one of {', '.join(self.card.languages)}."
             )
+        return language
 
 
 class ModelCatalog:

@@ -23,7 +23,7 @@ from api.inference.contracts import (
     SPEAKER_FRAMES,
 )
 from api.recognition.clustering import Labels
-from api.speech import SAMPLE_RATE_HZ, Segment, Word
+from api.speech import SAMPLE_RATE_HZ, Segment
 
 FRAME_S = SPEAKER_FRAME_SAMPLES / SAMPLE_RATE_HZ
 FIRST_FRAME_S = SPEAKER_FRAME_CENTRE / SAMPLE_RATE_HZ
@@ -153,17 +153,24 @@ def _loudest(votes: npt.NDArray[np.float32], speakers: int, at_once: int) -> Fra
 def told_apart(segments: Iterable[Segment], turns: Sequence[Turn]) -> tuple[list[Segment], list[str]]:
     """The segments, split where the speaker changes, each with its speaker's name; and the names, in order.
 
-    A word belongs to whose turn holds most of it, or is nearest. Turns must be exclusive. Where there are none, all is
-    one speaker's.
+    Turns must be exclusive. Where there are none, all is one speaker's.
     """
-    lookup = _Turns(turns)
     numbers: dict[int, int] = {}
     named: list[Segment] = []
-    for segment in segments:
-        for speaker, part in _split(segment, lookup):
-            number = numbers.setdefault(speaker, len(numbers) + 1)
-            named.append(replace(part, speaker=speaker_name(number)))
+    for speaker, part in split_by_speaker(segments, turns):
+        number = numbers.setdefault(speaker, len(numbers) + 1)
+        named.append(replace(part, speaker=speaker_name(number)))
     return named, [speaker_name(number) for number in numbers.values()]
+
+
+def split_by_speaker(segments: Iterable[Segment], turns: Sequence[Turn]) -> Iterator[tuple[int, Segment]]:
+    """The segments, split where the speaker changes, and whose each part is; of no turns, all is speaker 0's.
+
+    A word belongs to whose exclusive turn holds most of it, or is nearest.
+    """
+    lookup = _Turns(turns)
+    for segment in segments:
+        yield from _split(segment, lookup)
 
 
 def speaker_name(number: int) -> str:
@@ -180,18 +187,8 @@ def _split(segment: Segment, turns: _Turns) -> Iterator[tuple[int, Segment]]:
         yield parts[0][0], segment
         return
     for speaker, words in parts:
-        yield speaker, _part(segment, words)
-
-
-def _part(segment: Segment, words: Sequence[Word]) -> Segment:
-    return replace(
-        segment,
-        start=words[0].start,
-        end=words[-1].end,
-        text="".join(word.text for word in words).strip(),
-        confidence=sum(word.probability for word in words) / len(words),
-        words=tuple(words),
-    )
+        if (part := segment.part(words)) is not None:
+            yield speaker, part
 
 
 class _Turns:

@@ -5,8 +5,6 @@ Pure: a segment in, what is left of it out.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from api.inference.base import Floats
 from api.recognition.chunking import FRAME_S
 from api.speech import Segment, Word
@@ -26,10 +24,7 @@ def without_inventions(segment: Segment, activity: Floats, start_s: float) -> Se
     spoken = tuple(word for word in segment.words if not _is_invented(word, activity, start_s))
     if len(spoken) == len(segment.words):
         return segment
-    if not spoken:
-        return None
-    text = "".join(word.text for word in spoken).strip()
-    return replace(segment, start=spoken[0].start, end=spoken[-1].end, text=text, words=spoken)
+    return segment.part(spoken)
 
 
 def _is_invented(word: Word, activity: Floats, start_s: float) -> bool:

@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import msgspec
+
 from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Inference, Pcm
-from api.inference.contracts import DecodingOptions, Recognition
+from api.inference.contracts import DecodingOptions
 from api.recognition.activity import SpeechWindow, SpeechWindows
 from api.recognition.catalog import SpeechModel
 from api.recognition.channels import apart
 from api.recognition.chunking import ChunkingPolicy, policy_for
 from api.recognition.diarization import Turn, told_apart
-from api.recognition.inventions import without_inventions
 from api.recognition.media import DecoderLimits, decode, decode_channels
 from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
-from api.speech import SAMPLE_RATE_HZ, Segment, Transcript, Word
+from api.recognition.windows import WindowRecognizer
+from api.speech import Segment, Transcript
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-MIN_PROGRESS = SAMPLE_RATE_HZ  # a second: a decoding that is cut off before it has come that far goes in circles
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ class Transcriber:
     ) -> None:
         """`policy` cuts for every model; without it each model's own, see `policy_for`."""
         self._inference = inference
+        self._recognizer = WindowRecognizer(inference.recognizer)
         self._limits = limits
         self._decoders = asyncio.Semaphore(max_decoders)
         self._windows_in_flight = windows_in_flight
@@ -122,16 +122,18 @@ class Transcriber:
         windows = SpeechWindows(self._inference.voice_activity, policy, diarizer)
         language, probability = options.language, 1.0
         segments: list[Segment] = []
+        model = options.model.deployment
+        decoding = DecodingOptions(language, word_timestamps=options.word_timestamps, beam_size=self._beam_size)
         async with aclosing(diarizer) if diarizer else nullcontext(), aclosing(windows.of(blocks)) as speech:
             # Windows are independent but for the language: the first one with words in it decides for all.
             while language is None and (window := await anext(speech, None)) is not None:
-                first, segments = await self._recognize(window, options, None)
-                if segments:
-                    language, probability = first.language, first.language_probability
+                first = await self._recognizer.recognize(model, window, decoding)
+                if first.segments:
+                    language, probability, segments = first.language, first.language_probability, first.segments
+            decoding = msgspec.structs.replace(decoding, language=language)
 
             async def recognize(window: SpeechWindow) -> list[Segment]:
-                _, found = await self._recognize(window, options, language)
-                return found
+                return (await self._recognizer.recognize(model, window, decoding)).segments
 
             async with aclosing(in_order(speech, recognize, self._windows_in_flight)) as answers:
                 async for of_window in answers:
@@ -142,28 +144,6 @@ class Transcriber:
                 except (InferenceFailed, InferenceUnavailable) as failure:
                     warnings.append(f"Who speaks could not be told. {failure}")
         return Heard(language, probability, windows.duration_s, segments, turns, warnings)
-
-    async def _recognize(
-        self, window: SpeechWindow, options: TranscriptionOptions, language: str | None
-    ) -> tuple[Recognition, list[Segment]]:
-        """The window's recognition, as far as it came, and all its segments.
-
-        A window with more words than the model can write at once is recognised in several steps.
-        """
-        first = recognition = await self._call(window, options, language)
-        segments = _segments(window, first)
-        while MIN_PROGRESS <= (done := round(recognition.decoded_s * SAMPLE_RATE_HZ)) < window.pcm.size:
-            window = window.after(done)
-            recognition = await self._call(window, options, first.language)
-            segments += _segments(window, recognition)
-        return first, segments
-
-    async def _call(self, window: SpeechWindow, options: TranscriptionOptions, language: str | None) -> Recognition:
-        return await self._inference.recognizer.recognize(
-            options.model.deployment,
-            window.pcm,
-            DecodingOptions(language=language, word_timestamps=options.word_timestamps, beam_size=self._beam_size),
-        )
 
 
 async def together(works: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
@@ -211,31 +191,3 @@ def _transcript(
         speakers=tuple(speakers),
         warnings=tuple(warnings),
     )
-
-
-def _segments(window: SpeechWindow, recognition: Recognition) -> list[Segment]:
-    """The window's segments at their place in the recording, without words that nobody spoke."""
-    placed = [
-        Segment(
-            start=window.start_s + segment.start,
-            end=window.start_s + segment.end,
-            text=segment.text,
-            confidence=_confidence(recognition, [word.probability for word in segment.words]),
-            words=tuple(
-                Word(word.word, window.start_s + word.start, window.start_s + word.end, word.probability)
-                for word in segment.words
-            ),
-            avg_logprob=recognition.avg_logprob,
-            no_speech_prob=recognition.no_speech_prob,
-            compression_ratio=recognition.compression_ratio,
-        )
-        for segment in recognition.segments
-    ]
-    spoken = (without_inventions(segment, window.activity, window.start_s) for segment in placed)
-    return [segment for segment in spoken if segment is not None]
-
-
-def _confidence(recognition: Recognition, probabilities: list[float]) -> float:
-    if probabilities:
-        return sum(probabilities) / len(probabilities)
-    return min(1.0, math.exp(recognition.avg_logprob))
