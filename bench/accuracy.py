@@ -149,7 +149,7 @@ async def print_silence(own: InProcess, seed: int) -> None:
     ):
         served = sum([len((await transcribe(own, piece)).text.split()) for piece in pieces])
         windows = [
-            Recording("en", piece[start : start + 10 * SAMPLE_RATE_HZ], [], [])
+            Recording("en", piece[start : start + 10 * SAMPLE_RATE_HZ], [], [], [])
             for piece in pieces
             for start in range(0, piece.size, 10 * SAMPLE_RATE_HZ)
         ]

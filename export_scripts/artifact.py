@@ -55,15 +55,20 @@ class Target:
         return self.directory / self.name
 
 
-def add_target_arguments(parser: argparse.ArgumentParser, *, name: str | None, max_batch_size: int) -> None:
-    """`name` is the default; without one it must be given."""
+def add_target_arguments(
+    parser: argparse.ArgumentParser, *, name: str | None, max_batch_size: int, cpu_batch_size: int | None = None
+) -> None:
+    """`name` is the default; without one it must be given. `cpu_batch_size` differs where live speech may wait."""
+    sizes = {"gpu": max_batch_size, "cpu": cpu_batch_size or max_batch_size}
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="the model repository to write into")
     default = "" if name is None else " (%(default)s)"
     parser.add_argument("--name", default=name, required=name is None, help=f"the model's name in Triton{default}")
     parser.add_argument("--version", type=int, default=1, help="the version to write (%(default)s)")
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what it runs on (%(default)s)")
     parser.add_argument("--instances", type=int, help="per GPU, 1 by default; on a CPU, by default as many as suit it")
-    parser.add_argument("--max-batch-size", type=int, default=max_batch_size, help="windows per batch (%(default)s)")
+    default = str(max_batch_size) if cpu_batch_size is None else f"{max_batch_size}, on a CPU {cpu_batch_size}"
+    parser.add_argument("--max-batch-size", type=int, help=f"windows per batch ({default})")
+    parser.set_defaults(batch_sizes=sizes)
 
 
 def target(arguments: argparse.Namespace) -> Target:
@@ -79,7 +84,7 @@ def target(arguments: argparse.Namespace) -> Target:
         version=arguments.version,
         device=arguments.device,
         instances=arguments.instances,
-        max_batch_size=arguments.max_batch_size,
+        max_batch_size=arguments.max_batch_size or arguments.batch_sizes[arguments.device],
     )
 
 

@@ -27,6 +27,9 @@ from export_scripts.window_length import FULL_FRAMES, compare_window_lengths
 COMPUTE_TYPES = ("float32", "float16", "int8", "int8_float16")
 BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1, "int8_float16": 1}
 # Beside the weights, what a hub repository must give: sharded or whole, converted or not.
+BATCH_SIZE = 16
+# A CPU gains nothing from large batches of recordings, and live speech would wait for the one that is being worked on.
+CPU_BATCH_SIZE = 6
 HUB_FILES = ("*.json", "*.txt", "model.safetensors", "model-*.safetensors", "model.bin")
 # The classes of speed that the public API speaks of, by millions of parameters: small, medium and turbo, large.
 SPEEDS = ((300, "very_fast"), (1000, "fast"))
@@ -90,7 +93,7 @@ def convert(checkpoint: Checkpoint, weights: Path, compute_type: str) -> None:
         (weights / "preprocessor_config.json").write_text(json.dumps({"feature_size": mel_bins}))
 
 
-def describe(weights: Path, name: str, speed: str | None, compute_type: str, min_window_frames: int) -> dict[str, Any]:
+def describe(weights: Path, name: str, speed: str | None, compute_type: str) -> dict[str, Any]:
     """What the API must know, read off the converted model itself."""
     model = ctranslate2.models.Whisper(str(weights), device="cpu")
     config = json.loads((weights / "config.json").read_text())
@@ -109,7 +112,6 @@ def describe(weights: Path, name: str, speed: str | None, compute_type: str, min
         "languages": sorted(languages),
         "speed": speed or next((speed for limit, speed in SPEEDS if millions <= limit), "standard"),
         "mel_bins": model.n_mels,
-        "min_window_frames": min_window_frames,
     }
 
 
@@ -130,7 +132,12 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--recordings", type=Path, metavar="DIR", help="what to measure shorter windows on: files and a references.json"
     )
-    add_target_arguments(parser, name=None, max_batch_size=16)
+    parser.add_argument(
+        "--without-prompts",
+        action="store_true",
+        help="the checkpoint was not trained on text from before the window, and makes more mistakes with it",
+    )
+    add_target_arguments(parser, name=None, max_batch_size=BATCH_SIZE, cpu_batch_size=CPU_BATCH_SIZE)
     return parser
 
 
@@ -153,7 +160,11 @@ def main(argv: Sequence[str]) -> None:
     with tempfile.TemporaryDirectory() as work:
         weights = Path(work) / "weights"
         convert(checkpoint, weights, compute_type)
-        card = describe(weights, display_name, arguments.speed, compute_type, arguments.min_window_frames)
+        card = {
+            **describe(weights, display_name, arguments.speed, compute_type),
+            "min_window_frames": arguments.min_window_frames,
+            "prompts": not arguments.without_prompts,
+        }
         measured = None
         if arguments.min_window_frames < FULL_FRAMES:
             comparison = compare_window_lengths(weights, arguments.min_window_frames, arguments.recordings.expanduser())

@@ -52,6 +52,7 @@ def test_a_hugging_face_checkpoint(tmp_path: Path, recordings: Path) -> None:
     manifest = json.loads((version_7 / "manifest.json").read_text())
     assert manifest["card"]["languages"] == ["en", "es"]
     assert (manifest["card"]["mel_bins"], manifest["card"]["min_window_frames"]) == (80, 100)
+    assert manifest["card"]["prompts"]
     assert (manifest["card"]["name"], manifest["card"]["speed"]) == ("Whisper Tiny", "very_fast")
     measured = manifest["source"]["window_lengths"]
     assert measured["clips"] == 4

@@ -121,6 +121,8 @@ class ModelCard(msgspec.Struct, frozen=True):
     languages: list[str] = []
     speed: str = "standard"
     min_window_frames: int = 3000
+    prompts: bool = True
+    """Of a Whisper: what was said before a window helps it."""
     clustering: Clustering = Clustering()
     """Of a speaker embedding: what its distances mean."""
     step_s: Annotated[float, msgspec.Meta(ge=0.1, le=9)] = 1.0

@@ -33,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
                 *("--display-name", "Whisper demo (synthetic English and Spanish)"),
                 *("--min-window-frames", str(SHORTEST_WINDOW_FRAMES)),
                 *("--recordings", str(HERE / "whisper" / "recordings")),
+                "--without-prompts",
                 *("--to", str(repository)),
             ]
         ),

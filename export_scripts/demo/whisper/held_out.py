@@ -24,12 +24,13 @@ RECORDINGS = 24
 
 @dataclass(frozen=True)
 class Recording:
-    """Samples (n,) at 16 kHz and what is said in them, sentence by sentence, each word with its start in s."""
+    """Samples (n,) at 16 kHz and what is said in them, sentence by sentence, each word with its start and end in s."""
 
     language: str
     samples: Floats
     sentences: list[str]
     word_starts: list[float]
+    word_ends: list[float]
 
     @property
     def text(self) -> str:
@@ -91,12 +92,15 @@ def _spoken(espeak: Espeak, language: str, voice: str, rng: random.Random) -> Sp
 def _joined(language: str, parts: list[tuple[float, Spoken]], tail_s: float) -> Recording:
     samples: list[Floats] = []
     starts: list[float] = []
+    ends: list[float] = []
     at = 0
     for pause_s, spoken in parts:
         pause = np.zeros(int(pause_s * SAMPLE_RATE_HZ), dtype=np.float32)
         samples += [pause, spoken.samples]
         at += pause.size
+        duration_s = spoken.samples.size / SAMPLE_RATE_HZ
         starts += [at / SAMPLE_RATE_HZ + start for start in spoken.word_starts]
+        ends += [at / SAMPLE_RATE_HZ + end for end in [*spoken.word_starts[1:], duration_s]]
         at += spoken.samples.size
     samples.append(np.zeros(int(tail_s * SAMPLE_RATE_HZ), dtype=np.float32))
-    return Recording(language, np.concatenate(samples), [spoken.text for _, spoken in parts], starts)
+    return Recording(language, np.concatenate(samples), [spoken.text for _, spoken in parts], starts, ends)
