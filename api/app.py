@@ -19,6 +19,8 @@ from api.http.errors import http_exception, tritone_error, unexpected_error
 from api.http.health import HealthController
 from api.http.models import ModelsController
 from api.http.openapi import assets_router, openapi_config
+from api.http.stream import no_stream, stream
+from api.http.stream_client import ClientLimits
 from api.http.transcribe import TranscribeController
 from api.http.upload import UploadLimits
 from api.inference.base import Inference
@@ -27,6 +29,10 @@ from api.recognition.catalog import ModelCatalog
 from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber
 from api.settings import Settings
+from api.streaming.live import LiveTranscriber
+from api.streaming.options import StreamBounds
+
+PROVIDED = ("inference", "catalog", "transcriber", "upload_limits", "live", "client_limits")
 
 
 def create_app(settings: Settings, inference: Inference | None = None) -> Litestar:
@@ -54,6 +60,15 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             windows_in_flight=settings.windows_in_flight,
             beam_size=settings.beam_size,
         )
+        app.state.live = LiveTranscriber(
+            chosen,
+            StreamBounds(settings.stream_buffer_s, settings.max_stream_s),
+            max_streams=settings.max_streams,
+            beam_size=settings.beam_size,
+        )
+        app.state.client_limits = ClientLimits(
+            settings.max_frame_bytes, settings.stream_idle_timeout_s, settings.max_stream_s
+        )
         app.state.upload_limits = UploadLimits(
             settings.max_upload_bytes, settings.upload_idle_timeout_s, settings.upload_timeout_s, settings.spool_dir
         )
@@ -62,9 +77,9 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             await triton.close()
 
     return MsgspecLitestar(
-        route_handlers=[TranscribeController, ModelsController, HealthController, assets_router()],
+        route_handlers=[TranscribeController, stream, no_stream, ModelsController, HealthController, assets_router()],
         lifespan=[lifespan],
-        dependencies={name: _from_state(name) for name in ("inference", "catalog", "transcriber", "upload_limits")},
+        dependencies={name: _from_state(name) for name in PROVIDED},
         exception_handlers={
             TritoneError: tritone_error,
             HTTPException: http_exception,

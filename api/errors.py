@@ -8,6 +8,7 @@ TritoneError
 ├── ClientGone              nobody waits for the answer any more
 ├── Unavailable             try again later; carries the seconds to wait
 │   ├── NoRoom              the disk that uploads wait on is full, or a quota or limit on it reached
+│   ├── NoSlot              as many live sessions run as may
 │   └── InferenceUnavailable    the inference server is away, or stayed silent
 └── InferenceFailed         the inference server answered, but not with a result
 """
@@ -46,6 +47,10 @@ class Unavailable(TritoneError):
 
 
 class NoRoom(Unavailable):
+    pass
+
+
+class NoSlot(Unavailable):
     pass
 
 

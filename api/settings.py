@@ -49,6 +49,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The same for all recordings together."""
     beam_size: Annotated[int, Meta(ge=1, le=16)] = 5
 
+    max_streams: Count = 256
+    """Live sessions at the same time; each has one window with Triton at most."""
+    max_stream_s: Seconds = 4 * 3600.0
+    """How long a live session may last, and how much audio it may hold."""
+    stream_idle_timeout_s: Seconds = 60.0
+    """A live session whose client sends nothing for this long is ended."""
+    stream_buffer_s: Annotated[float, Meta(ge=1, le=3600)] = 30.0
+    """Audio of a live session that is kept while the models have not come to it; then its client must wait."""
+    max_frame_bytes: Annotated[int, Meta(ge=2, le=16 * MIB)] = 2 * MIB
+    """The largest message of a live session."""
+
     triton_patience_s: Seconds = 45.0
     """How long a request waits for a Triton that is away before it ends in 503."""
     triton_timeout_s: Seconds = 300.0

@@ -2,19 +2,12 @@
 
 import os
 
-import uvicorn
-
 from api.app import create_app
 from api.inference.fake import FakeRecognizer, fake_inference
+from api.server import serve
 from api.settings import from_env
 
 if __name__ == "__main__":
     settings = from_env()
     recognizer = FakeRecognizer(delay_s=float(os.environ.get("FAKE_DELAY_S", "0")))
-    uvicorn.run(
-        create_app(settings, fake_inference(recognizer)),
-        port=settings.port,
-        http="h11",
-        access_log=False,
-        log_level="warning",
-    )
+    serve(create_app(settings, fake_inference(recognizer)), settings, log_level="warning")

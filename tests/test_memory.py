@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import soundfile
+from websockets.sync.client import connect
 
 from tests.conftest import FakeService, start_fake_service, stop_fake_service
 from tests.test_bad_input import upload_head
@@ -78,6 +81,32 @@ def test_a_long_recording(tmp_path: Path) -> None:
             stop_fake_service(service)
     assert peaks[120] - peaks[1] <= 48 * MIB
     assert rests[120] - rests[1] <= 24 * MIB
+
+
+def test_a_long_live_session(tmp_path: Path) -> None:
+    """An hour of speech without a pause, as fast as it is taken, against its first ten minutes."""
+    time_s = np.arange(16_000) / 16_000
+    second = (8000 * np.sin(2 * np.pi * 440 * time_s)).astype("<i2").tobytes()
+    service = start_fake_service(tmp_path)
+    try:
+        address = service.url.replace("http", "ws", 1) + "/v1/stream?model=small&language=en"
+        with connect(address, compression=None) as client:
+            reader = threading.Thread(target=lambda: last.extend(client))
+            last: deque[str | bytes] = deque(maxlen=1)
+            reader.start()
+            peaks = []
+            for minutes in (10, 50):
+                with peak_memory(service) as peak:
+                    for _ in range(60 * minutes):
+                        client.send(second)
+                peaks.append(peak.bytes)
+            client.send(b"")
+            reader.join()
+        ended = json.loads(last[0])
+        assert (ended["is_final"], ended["duration"]) == (True, 3600.0)
+        assert peaks[1] - peaks[0] <= 8 * MIB
+    finally:
+        stop_fake_service(service)
 
 
 def write_tones(path: Path, minutes: int) -> None:

@@ -70,7 +70,7 @@ def write(transcript: Transcript) -> bytes:
             text=transcript.text,
             language=transcript.language,
             duration=_seconds(transcript.duration),
-            segments=[_segment(segment) for segment in transcript.segments],
+            segments=[segment_body(segment) for segment in transcript.segments],
             speakers=list(transcript.speakers),
             warnings=transcript.warnings,
         )
@@ -95,7 +95,7 @@ def write_verbose(transcript: Transcript) -> bytes:
     )
 
 
-def _segment(segment: Segment) -> SegmentBody:
+def segment_body(segment: Segment) -> SegmentBody:
     return SegmentBody(
         start=_seconds(segment.start),
         end=_seconds(segment.end),

@@ -26,6 +26,20 @@ STATUSES: Final[dict[type[errors.TritoneError], int]] = {
 }
 
 
+# RFC 6455, section 7.4.1, and the registry that goes with it: what a WebSocket is closed with.
+CLOSE_CODES: Final[dict[type[errors.TritoneError], int]] = {
+    errors.InvalidRequest: 1008,
+    errors.TooLarge: 1009,
+    errors.Unavailable: 1013,
+    errors.TritoneError: 1011,
+}
+
+
+def close_code_of(error: errors.TritoneError) -> int:
+    """That of the nearest ancestor in the table."""
+    return next(CLOSE_CODES[kind] for kind in type(error).__mro__ if kind in CLOSE_CODES)
+
+
 def status_of(error: errors.TritoneError) -> int:
     """The status of the nearest ancestor in the table."""
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Controller, Request, Response, post
@@ -13,17 +11,17 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Operation, RequestBody
 from msgspec import Meta
 
-from api.errors import ClientGone, InvalidRequest
+from api.errors import InvalidRequest
 from api.formats import FORMATS
 from api.formats.json import TranscriptBody
+from api.http.connection import while_connected
+from api.http.fields import parse
 from api.http.openapi import ErrorBody, form_body
 from api.http.upload import UploadLimits, receive_form
 from api.recognition.catalog import ModelCatalog
 from api.recognition.media import FORMATS as MEDIA_FORMATS
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.recognition.speakers import SpeakerBounds
-
-T = TypeVar("T")
 
 MAX_SPEAKERS = 64
 # The vendor's own Python client reads every body as JSON, whatever format it asked for.
@@ -55,19 +53,6 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         Meta(description=f"one of {', '.join(FORMATS)}"),
     ] = "json"
 
-    @classmethod
-    def parse(cls, fields: dict[str, str]) -> TranscribeForm:
-        """Raises InvalidRequest: the field, what it must be, what came. An empty field counts as not sent."""
-        given = {name: text for name, value in fields.items() if (text := value.strip())}
-        for field in msgspec.structs.fields(cls):
-            if field.name in given:
-                try:
-                    msgspec.convert(given[field.name], field.type, strict=False)
-                except msgspec.ValidationError:
-                    value = given[field.name][:50]
-                    raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value!r}.") from None
-        return msgspec.convert(given, cls, strict=False)
-
     def bounds(self) -> SpeakerBounds:
         """Raises InvalidRequest where what is asked about speakers contradicts itself."""
         if self.channels == "split" and (self.speakers or self.min_speakers or self.max_speakers):
@@ -78,10 +63,6 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         if most is not None and fewest > most:
             raise InvalidRequest(f"min_speakers must be at most max_speakers; {fewest} is more than {most}.")
         return SpeakerBounds(fewest, most)
-
-
-def _expected(annotation: Any) -> str:
-    return next(meta.description for meta in annotation.__metadata__ if isinstance(meta, Meta) and meta.description)
 
 
 @dataclass
@@ -121,11 +102,10 @@ class TranscribeController(Controller):
         upload_limits: UploadLimits,
     ) -> Response[bytes]:
         async with receive_form(request, upload_limits) as form:
-            fields = TranscribeForm.parse(form.fields)
+            fields = parse(TranscribeForm, form.fields)
             format_ = FORMATS[fields.response_format]
             model = await catalog.find(fields.model)
-            language = None if fields.language.lower() == "auto" else fields.language.lower()
-            model.require_language(language)
+            language = model.language(fields.language)
             bounds = fields.bounds()
             options = TranscriptionOptions(
                 model,
@@ -136,27 +116,13 @@ class TranscribeController(Controller):
                 diarization=catalog.diarization(),
                 split_channels=fields.channels == "split",
             )
-            transcript = await _while_connected(request, transcriber.transcribe(form.file.fileno(), options))
+            transcript = await while_connected(
+                transcriber.transcribe(form.file.fileno(), options), _disconnected(request)
+            )
         body, media_type = format_.write(transcript), format_.media_type
         if not format_.is_json and request.headers.get("user-agent", "").startswith(JSON_ONLY_CLIENT):
             body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"
         return Response(body, media_type=media_type, headers={"X-Model": transcript.model})
-
-
-async def _while_connected(request: Request[Any, Any, Any], work: Coroutine[Any, Any, T]) -> T:
-    """The work's result; when the client leaves first, the work is cancelled and ClientGone raised."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientGone("The client left before its transcript was ready.")
-        return working.result()
-    finally:
-        leaving.cancel()
-        working.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-        del working, leaving  # an error holds this frame, and its task would hold the error: a ring with audio in it
 
 
 async def _disconnected(request: Request[Any, Any, Any]) -> None:

@@ -1,0 +1,31 @@
+"""Fields that arrive as text, or as JSON, into a struct that says what each must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from api.errors import InvalidRequest
+
+Fields = TypeVar("Fields", bound=msgspec.Struct)
+
+
+def parse(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
+    """Raises InvalidRequest: the field, what its description says it must be, what came. Empty text is none at all."""
+    given = {name: value.strip() if isinstance(value, str) else value for name, value in fields.items()}
+    given = {name: value for name, value in given.items() if value not in ("", None)}
+    for field in msgspec.structs.fields(kind):
+        if field.name in given:
+            try:
+                msgspec.convert(given[field.name], field.type, strict=False)
+            except msgspec.ValidationError:
+                value = repr(given[field.name])[:50]
+                raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value}.") from None
+    return msgspec.convert(given, kind, strict=False)
+
+
+def _expected(annotation: Any) -> str:
+    return next(meta.description for meta in annotation.__metadata__ if isinstance(meta, Meta) and meta.description)

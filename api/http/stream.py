@@ -1,0 +1,198 @@
+"""WS /v1/stream"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import aclosing
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Response, WebSocket, get, websocket
+from litestar.status_codes import HTTP_426_UPGRADE_REQUIRED
+from msgspec import Meta
+
+from api.errors import ClientGone, InferenceFailed, InvalidRequest, TooLarge, TritoneError
+from api.formats.json import segment_body
+from api.http.connection import while_connected
+from api.http.fields import parse
+from api.http.openapi import ErrorBody
+from api.http.stream_client import Client, ClientLimits, Message
+from api.recognition.catalog import ModelCatalog
+from api.streaming import events
+from api.streaming.live import LiveTranscriber
+from api.streaming.options import StreamOptions
+from api.streaming.session import StreamSession
+
+log = logging.getLogger(__name__)
+
+SHORTEST_UTTERANCE_MS: Final = 3000
+PROTOCOL: Final = """A WebSocket. All text messages are JSON objects.
+
+1. Send the config, `{"language": "auto", "model": "large-v3-turbo"}`; more fields: `diarize`, `partial_interval_ms`,
+   `min_silence_ms`, `max_utterance_ms`. The query takes the same fields, and then no message is needed.
+2. `{"status": "ready"}` comes.
+3. Send audio as binary messages of any size: signed 16-bit little-endian samples at 16 kHz, mono.
+4. While somebody speaks, `{"partial": "…", "committed": "…", "start": 1.2}` comes; what is `committed` stays as it is.
+5. When a phrase has ended, `{"text": "…", "start": 1.2, "end": 3.4, "confidence": 0.98, "words": […], …}` comes, with
+   `language` and, where that was asked for, `speaker`.
+6. Send `{"action": "stop"}` or an empty binary message. The last message has `"is_final": true` and all of the text.
+
+Errors are `{"error": "…"}`; then the server closes, with 1008 when what was sent is not right or nothing came for too
+long, 1009 when a message was too large, 1011 when it is the server's fault, 1013 to try again in `retry_after` s."""
+
+
+class StreamConfig(msgspec.Struct, frozen=True):
+    """Of a session, in its first message or in the query. Descriptions say what is valid, to readers of errors, too."""
+
+    model: Annotated[str, Meta(description="the id of a model that /v1/models lists", max_length=100)] = (
+        "large-v3-turbo"
+    )
+    language: Annotated[str, Meta(description="an ISO 639-1 code such as en, or auto", max_length=20)] = "auto"
+    diarize: Annotated[bool, Meta(description="true or false")] = False
+    partial_interval_ms: Annotated[int, Meta(description="a whole number from 100 to 10000", ge=100, le=10_000)] = 300
+    min_silence_ms: Annotated[int, Meta(description="a whole number from 200 to 5000", ge=200, le=5000)] = 500
+    max_utterance_ms: Annotated[
+        int,
+        Meta(description=f"a whole number from {SHORTEST_UTTERANCE_MS} to 25000, or 0 (automatic)", ge=0, le=25_000),
+    ] = 0
+    sample_rate: Annotated[int, Meta(description="16000", ge=16_000, le=16_000)] = 16_000
+
+    async def options(self, catalog: ModelCatalog) -> StreamOptions:
+        """Raises InvalidRequest, UnknownModel, InferenceUnavailable."""
+        if 0 < self.max_utterance_ms < SHORTEST_UTTERANCE_MS:
+            raise InvalidRequest(f"max_utterance_ms must be at least {SHORTEST_UTTERANCE_MS}, or 0 (automatic).")
+        model = await catalog.find(self.model)
+        return StreamOptions(
+            model,
+            model.language(self.language),
+            partial_interval_s=self.partial_interval_ms / 1000,
+            min_silence_s=self.min_silence_ms / 1000,
+            max_utterance_s=self.max_utterance_ms / 1000 or None,
+            diarize=self.diarize,
+            diarization=catalog.diarization(),
+        )
+
+
+@get(
+    "/v1/stream",
+    tags=["transcription"],
+    sync_to_thread=False,
+    status_code=HTTP_426_UPGRADE_REQUIRED,
+    summary="Transcribe live speech (a WebSocket)",
+    description=PROTOCOL,
+)
+def no_stream() -> Response[ErrorBody]:
+    """What who asks for it without a WebSocket gets."""
+    return Response(
+        ErrorBody("This is a WebSocket: connect with ws:// or wss://. /schema describes what it speaks."),
+        status_code=HTTP_426_UPGRADE_REQUIRED,
+        headers={"Upgrade": "websocket"},
+    )
+
+
+@websocket("/v1/stream")
+async def stream(
+    socket: WebSocket[Any, Any, Any], live: LiveTranscriber, catalog: ModelCatalog, client_limits: ClientLimits
+) -> None:
+    await socket.accept()
+    client = Client(socket, client_limits)
+    try:
+        with live.slot():
+            violation = await converse(client, live, catalog)
+        await client.close(violation)
+    except ClientGone:
+        pass
+    except TritoneError as failure:
+        if isinstance(failure, InferenceFailed):
+            log.error("%s", failure)
+        await client.fail(failure)
+    except Exception:
+        log.exception("A live session failed")
+        await client.fail(TritoneError("Something went wrong on our side. It has been logged."))
+
+
+async def converse(client: Client, live: LiveTranscriber, catalog: ModelCatalog) -> TritoneError | None:
+    """One session, from its config to its last message; what the client did wrong, if that is why it ended."""
+    options: StreamOptions | None = None
+    if client.query.keys() & StreamConfig.__struct_fields__:
+        options = await parse(StreamConfig, client.query).options(catalog)
+        await client.send(status="ready")
+    message = await client.receive()
+    if isinstance(message, dict) and "action" not in message:
+        options = await parse(StreamConfig, {**client.query, **message}).options(catalog)
+        await client.send_bare(status="ready")
+        message = await client.receive()
+    elif options is None:
+        options = await StreamConfig().options(catalog)
+        await client.send(status="ready")
+    session = live.session(options)
+    listener = Listener(client, session)
+    await while_connected(speak(client, session, listener), listener.listen(message))
+    return listener.violation
+
+
+class Listener:
+    """Hands a client's audio to its session. What breaks a rule ends the session as `stop` does, so no word is lost."""
+
+    def __init__(self, client: Client, session: StreamSession) -> None:
+        self._client = client
+        self._session = session
+        self.violation: InvalidRequest | TooLarge | None = None
+
+    async def listen(self, message: Message) -> None:
+        """From this message on, until the client leaves."""
+        try:
+            while (audio := _audio(message)) is not None:
+                await self._session.feed(audio)
+                message = await self._client.receive()
+        except (InvalidRequest, TooLarge) as violation:
+            self.violation = violation.with_traceback(None)  # which holds this frame, and with it the audio
+        self._session.stop()
+        await self._client.left()
+
+
+def _audio(message: Message) -> bytes | None:
+    """None when it says stop, which an empty binary message does, too. Raises InvalidRequest."""
+    if isinstance(message, bytes):
+        return message or None
+    if message.get("action") == "stop":
+        return None
+    if "action" in message:
+        raise InvalidRequest(f"There is no action {message['action']!r:.50}; there is stop.")
+    raise InvalidRequest("The config must come before any audio, and once.")
+
+
+async def speak(client: Client, session: StreamSession, listener: Listener) -> None:
+    async with aclosing(session.events()) as happenings:
+        async for event in happenings:
+            if isinstance(event, events.Ended) and listener.violation is not None:
+                await client.send_error(listener.violation)
+            await client.send(**body_of(event))
+
+
+def body_of(event: events.Event) -> dict[str, Any]:
+    match event:
+        case events.Partial():
+            return {"partial": event.text, "committed": event.committed, "start": round(event.start, 2)}
+        case events.Final():
+            body = msgspec.to_builtins(segment_body(event.segment))
+            return {**_known(body), "words": [_known(word) for word in body["words"]], "language": event.language}
+        case events.Delayed():
+            return {"status": "delayed", "seconds": round(event.seconds, 1)}
+        case events.Resumed():
+            return {"status": "resumed"}
+        case events.Warned():
+            return {"warning": event.message}
+        case events.Ended():
+            return {
+                "text": event.text,
+                "is_final": True,
+                "final": True,
+                "language": event.language,
+                "duration": round(event.duration, 2),
+                "model": event.model,
+            }
+
+
+def _known(fields: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,111 @@
+"""The other end of a live session: its messages, each within bounds, and whether it is still there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+
+import msgspec
+from litestar import WebSocket
+from litestar.exceptions import WebSocketDisconnect
+
+from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError, Unavailable
+from api.http.errors import close_code_of
+
+MAX_TEXT_BYTES: Final = 16 * 1024
+MAX_REASON_BYTES: Final = 123  # of a close frame, RFC 6455, section 5.5
+WHAT_MESSAGES_ARE: Final = (
+    'A text message is a JSON object: the config, {"language": "en", "model": "large-v3-turbo"}, before any audio, or '
+    '{"action": "stop"}. Audio goes into binary messages.'
+)
+
+Message = bytes | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientLimits:
+    """Of one message, of the time between two, and of the whole conversation."""
+
+    frame_bytes: int
+    idle_s: float
+    session_s: float
+
+
+class Client:
+    """The other end of a live session. Everything raises ClientGone when it has left, or does not read any more."""
+
+    def __init__(self, socket: WebSocket[Any, Any, Any], limits: ClientLimits) -> None:
+        self._socket = socket
+        self._limits = limits
+        self._ends_at = monotonic() + limits.session_s
+        self.query: dict[str, Any] = {**socket.query_params}
+
+    async def receive(self) -> Message:
+        """The next message. Raises InvalidRequest where it is none, or too late; TooLarge."""
+        limits, left_s = self._limits, self._ends_at - monotonic()
+        try:
+            async with asyncio.timeout(min(limits.idle_s, left_s)):
+                message = await self._receive()
+        except TimeoutError:
+            if left_s < limits.idle_s:
+                raise InvalidRequest(f"A session lasts at most {limits.session_s:g} s; begin another one.") from None
+            raise InvalidRequest(f"Nothing came for {limits.idle_s:g} s. Send silence where nobody speaks.") from None
+        if isinstance(message, bytes):
+            if len(message) > limits.frame_bytes:
+                raise TooLarge(
+                    f"A binary message may have {limits.frame_bytes} bytes; this one has {len(message)}. Send several."
+                )
+            return message
+        if len(message) > MAX_TEXT_BYTES:
+            raise InvalidRequest(f"A text message may have {MAX_TEXT_BYTES} characters. {WHAT_MESSAGES_ARE}")
+        try:
+            return msgspec.json.decode(message, type=dict[str, Any])
+        except (msgspec.MsgspecError, RecursionError):
+            raise InvalidRequest(f"This is no JSON object: {message[:50]!r}. {WHAT_MESSAGES_ARE}") from None
+
+    async def left(self) -> None:
+        """Returns when the client has gone; what it still says does not matter."""
+        with suppress(ClientGone):
+            while True:
+                await self._receive()
+
+    async def send(self, **fields: Any) -> None:
+        """The vendor's own example reads `text` of every message; where it is empty, nobody takes it for one."""
+        await self.send_bare(text="", **fields) if "text" not in fields else await self.send_bare(**fields)
+
+    async def send_bare(self, **fields: Any) -> None:
+        try:
+            async with asyncio.timeout(self._limits.idle_s):
+                await self._socket.send_text(msgspec.json.encode(fields).decode())
+        except (OSError, WebSocketDisconnect) as error:  # TimeoutError is an OSError
+            raise ClientGone("The client has left, or reads nothing.") from error
+
+    async def send_error(self, error: TritoneError) -> None:
+        retry = {"retry_after": error.retry_after_s} if isinstance(error, Unavailable) else {}
+        await self.send(error=str(error), **retry)
+
+    async def fail(self, error: TritoneError) -> None:
+        """Say it and close."""
+        with suppress(ClientGone):
+            await self.send_error(error)
+            await self.close(error)
+
+    async def close(self, error: TritoneError | None) -> None:
+        code = 1000 if error is None else close_code_of(error)
+        reason = str(error or "").encode()[:MAX_REASON_BYTES].decode(errors="ignore")
+        with suppress(OSError, RuntimeError, WebSocketDisconnect):
+            async with asyncio.timeout(self._limits.idle_s):
+                await self._socket.close(code, reason)
+
+    async def _receive(self) -> bytes | str:
+        try:
+            message: Any = await self._socket.receive()
+        except WebSocketDisconnect as error:
+            raise ClientGone("The client has left.") from error
+        if message["type"] == "websocket.disconnect":
+            raise ClientGone("The client has left.")
+        data: bytes | str | None = message.get("bytes")
+        return message["text"] if data is None else data
