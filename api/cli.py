@@ -63,6 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     transcribe.add_argument("--format", choices=tuple(FORMATS), default="txt", help="default: %(default)s")
     transcribe.set_defaults(run=_transcribe)
 
+    stream = commands.add_parser("stream", help="play a recording into a live session and print what is understood")
+    stream.add_argument("source", metavar="FILE", help="audio or video, or - for standard input")
+    stream.add_argument("--url", default=_default_url(), help="default: %(default)s")
+    stream.add_argument("--model", default="large-v3-turbo", help="default: %(default)s")
+    stream.add_argument("--language", default="auto", help="default: %(default)s")
+    stream.add_argument("--diarize", action="store_true", help="name the speakers")
+    stream.set_defaults(run=_stream)
+
     export = commands.add_parser("export", help="make a deployable model version from a checkpoint")
     kinds = export.add_subparsers(dest="kind", required=True, metavar="KIND")
     for kind, what in EXPORTERS.items():
@@ -99,20 +107,11 @@ def _port(variable: str, default: str) -> int:
 
 
 def _serve(_: argparse.Namespace) -> int:
-    import uvicorn
-
     from api.app import create_app
+    from api.server import serve
 
     settings: Settings = from_env()
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        http="h11",  # unlike httptools, it bounds the size of headers
-        access_log=False,
-        log_level="info",
-        timeout_graceful_shutdown=10,
-    )
+    serve(create_app(settings), settings)
     return 0
 
 
@@ -147,6 +146,23 @@ def _transcribe(arguments: argparse.Namespace) -> int:
                 print(f"tritone: {file}: {_error(answer)}", file=sys.stderr)
                 failed += 1
     return 1 if failed else 0
+
+
+def _stream(arguments: argparse.Namespace) -> int:
+    import asyncio
+
+    from api.live_client import StreamError, stream
+
+    config = {"model": arguments.model, "language": arguments.language, "diarize": str(arguments.diarize).lower()}
+    try:
+        asyncio.run(stream(arguments.source, arguments.url, config))
+    except StreamError as error:
+        raise CliError(str(error)) from error
+    except BrokenPipeError:  # nobody reads on, as with `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise CliError(f"What was heard could not be written: {error.strerror}.") from error
+    return 0
 
 
 def _error(answer: httpx.Response) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -18,6 +19,8 @@ import psutil
 import pytest
 import requests
 from sttai import STTClient, STTError
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 from bench.chaos import find_service, kill_under_load
 from bench.recordings import write_recording
@@ -294,6 +297,13 @@ def test_without_triton_every_answer_says_to_come_back(clips: list[Clip]) -> Non
             assert answer.status_code == 503
             assert int(answer.headers["Retry-After"]) > 0
             assert "not available" in answer.json()["error"]
+        with connect(f"ws://127.0.0.1:{port}/v1/stream?language=en") as live:
+            said = json.loads(live.recv(timeout=30))
+            with pytest.raises(ConnectionClosed):
+                live.recv(timeout=30)
+        assert live.close_code == 1013
+        assert said["retry_after"] > 0
+        assert "not available" in said["error"]
     finally:
         api.terminate()
         api.wait(30)
