@@ -1,0 +1,230 @@
+"""Live sessions side by side, in real time: how long words take to appear, and how many sessions a machine carries.
+
+    make up                                # in one terminal
+    .venv/bin/python -m bench.stream       # in another
+
+Meetings in voices that no training had are spoken into N sessions at once, each its own. Times are wall-clock, from the
+moment at which a word's last sample has been spoken, which is when the generator says that it ends:
+
+* in a partial: until it first appears in one, at its place; committed: until it is part of what stays
+* final: from the endpoint, which is the last word's end and the silence that was asked for, to the phrase's `text`
+* WER: of the last message, and of POST /v1/transcribe on the same audio
+* a partial every: between those of a session, while somebody speaks
+* keeps up: every session's last message comes within two seconds of its last sample
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import io
+import math
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import httpx
+import msgspec
+import numpy as np
+import soundfile
+from rapidfuzz.distance import Levenshtein
+from websockets.asyncio.client import connect
+
+from bench.service import cpu_seconds, family, listener, window_counts
+from export_scripts.demo.speech.espeak import Espeak
+from export_scripts.demo.speech.voices import unseen_voice
+from export_scripts.demo.whisper.held_out import Recording, meeting
+from export_scripts.scoring import WORDS, word_error_rate
+
+SAMPLE_RATE_HZ = 16_000
+SEED = 3
+MEETINGS = 16
+KEEPS_UP_S = 2.0
+SPREAD_S = 1.0
+"""Sessions begin within this, not all at once."""
+
+
+@dataclass
+class Heard:
+    """What one session said, and when, in s from its first sample's time."""
+
+    recording: Recording
+    words: list[str]
+    in_partial: dict[int, float] = field(default_factory=dict)
+    committed: dict[int, float] = field(default_factory=dict)
+    in_final: dict[int, float] = field(default_factory=dict)
+    partial_times: list[float] = field(default_factory=list)
+    finals: list[str] = field(default_factory=list)
+    text: str = ""
+    ended: float = 0.0
+
+    def lateness(self, seen: dict[int, float], before_silence_s: float = 0.0) -> Iterator[float]:
+        """Of each word that was seen, from its end on; of those alone that so much silence follows."""
+        ends, starts = self.recording.word_ends, self.recording.word_starts
+        for index, when in seen.items():
+            following = starts[index + 1] if index + 1 < len(starts) else self.recording.duration_s
+            # A little more, because the first and last sounds of words are soft.
+            if not before_silence_s or following - ends[index] > before_silence_s + 0.2:
+                yield when - ends[index]
+
+    def note(self, message: dict[str, object], now: float) -> None:
+        if message.get("is_final"):
+            self.text, self.ended = str(message["text"]), now
+        elif message.get("text"):
+            self.finals += words_of(str(message["text"]))
+            self._appear(self.finals, self.in_final, now)
+            self._appear(self.finals, self.committed, now)
+            self._appear(self.finals, self.in_partial, now)
+        elif "partial" in message:
+            self.partial_times.append(now)
+            for name, seen in (("partial", self.in_partial), ("committed", self.committed)):
+                self._appear([*self.finals, *words_of(str(message[name]))], seen, now)
+
+    def _appear(self, hypothesis: list[str], seen: dict[int, float], now: float) -> None:
+        """Note the words of the reference that are in their place in the hypothesis now; not those to come."""
+        begun = sum(1 for start in self.recording.word_starts if start < now)
+        for block in Levenshtein.opcodes(self.words[:begun], hypothesis):
+            if block.tag == "equal":
+                for index in range(block.src_start, block.src_end):
+                    seen.setdefault(index, now)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the running service (%(default)s)")
+    parser.add_argument("--metrics", default="http://127.0.0.1:8002/metrics", help="Triton's (%(default)s)")
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 8, 32], help="N (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=30, help="of each session (%(default)s)")
+    parser.add_argument("--frame-ms", type=int, default=100, help="of audio in a message (%(default)s)")
+    parser.add_argument("--config", default="{}", help="JSON, sent by every session (%(default)s)")
+    parser.add_argument("--files", type=int, default=0, help="clients that send recordings meanwhile (%(default)s)")
+    arguments = parser.parse_args(argv)
+    config = msgspec.json.decode(arguments.config, type=dict[str, object])
+    recordings = speech(arguments.seconds)
+    file_wer = word_error_rate([r.text for r in recordings], asyncio.run(transcribe(arguments.url, recordings)))
+    print(f"\nWER of the file route on the same audio: {file_wer:.1%}\n")
+    columns = (
+        "sessions", "in a partial: p50", "p95", "committed: p50", "p95", "final: p50", "p95", "WER", "a partial every",
+        "cores", "of them the API", "windows a call", "keeps up",
+    )  # fmt: skip
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    for sessions in arguments.sessions:
+        print(measure(arguments, config, recordings, sessions), flush=True)
+
+
+def speech(seconds: float) -> list[Recording]:
+    rng = random.Random(SEED)
+    with tempfile.TemporaryDirectory() as data:
+        espeak = Espeak(Path(data), {})
+        return [meeting(espeak, "en", unseen_voice, rng, seconds=seconds) for _ in range(MEETINGS)]
+
+
+async def transcribe(url: str, recordings: Sequence[Recording]) -> list[str]:
+    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+        return [await send_file(client, recording) for recording in recordings]
+
+
+async def send_file(client: httpx.AsyncClient, recording: Recording) -> str:
+    file = io.BytesIO()
+    soundfile.write(file, recording.samples, SAMPLE_RATE_HZ, format="WAV", subtype="PCM_16")
+    answer = await client.post("/v1/transcribe", files={"file": file.getvalue()}, data={"diarize": "false"})
+    return str(answer.raise_for_status().json()["text"])
+
+
+def measure(
+    arguments: argparse.Namespace, config: dict[str, object], recordings: list[Recording], sessions: int
+) -> str:
+    port = httpx.URL(arguments.url).port or 80
+    service, api = family(port), [listener(port)]
+    windows, calls = window_counts(arguments.metrics)
+    cpu, api_cpu, started = cpu_seconds(service), cpu_seconds(api), time.perf_counter()
+    heard = asyncio.run(all_sessions(arguments, config, recordings, sessions))
+    elapsed = time.perf_counter() - started
+    cores, api_cores = (cpu_seconds(service) - cpu) / elapsed, (cpu_seconds(api) - api_cpu) / elapsed
+    windows, calls = (now - then for now, then in zip(window_counts(arguments.metrics), (windows, calls), strict=True))
+    silence_s = float(str(config.get("min_silence_ms", 500))) / 1000
+    in_partial = [late for one in heard for late in one.lateness(one.in_partial)]
+    committed = [late for one in heard for late in one.lateness(one.committed)]
+    final = [late - silence_s for one in heard for late in one.lateness(one.in_final, before_silence_s=silence_s)]
+    gaps = [after - before for one in heard for before, after in pairwise(one.partial_times)]
+    behind = max(one.ended - one.recording.duration_s for one in heard)
+    cells = (
+        str(sessions),
+        *(f"{1000 * of:.0f} ms" for times in (in_partial, committed, final) for of in (p50(times), p95(times))),
+        f"{word_error_rate([one.recording.text for one in heard], [one.text for one in heard]):.1%}",
+        f"{1000 * p50(gaps):.0f} ms",
+        f"{cores:.2f}",
+        f"{api_cores:.2f}",
+        f"{windows / calls:.1f}",
+        "yes" if behind <= KEEPS_UP_S else f"no, {behind:.1f} s behind",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+async def all_sessions(
+    arguments: argparse.Namespace, config: dict[str, object], recordings: list[Recording], sessions: int
+) -> list[Heard]:
+    rng = random.Random(SEED)
+
+    async def one(number: int) -> Heard:
+        await asyncio.sleep(rng.uniform(0, SPREAD_S))
+        return await session(arguments, config, recordings[number % len(recordings)])
+
+    async def files() -> None:
+        async with httpx.AsyncClient(base_url=arguments.url, timeout=600) as client:
+            while True:
+                await send_file(client, rng.choice(recordings))
+
+    busy = [asyncio.create_task(files()) for _ in range(arguments.files)]
+    try:
+        return await asyncio.gather(*map(one, range(sessions)))
+    finally:
+        for task in busy:
+            task.cancel()
+        await asyncio.gather(*busy, return_exceptions=True)
+
+
+async def session(arguments: argparse.Namespace, config: dict[str, object], recording: Recording) -> Heard:
+    heard = Heard(recording, words_of(recording.text))
+    pcm = (np.clip(recording.samples, -1, 1) * 32767).astype("<i2").tobytes()
+    frame_s = arguments.frame_ms / 1000
+    frame_bytes = 2 * int(frame_s * SAMPLE_RATE_HZ)
+    url = arguments.url.replace("http", "ws", 1) + "/v1/stream"
+    async with connect(url, compression=None, max_size=None) as socket:
+        await socket.send(msgspec.json.encode(config).decode())
+        assert msgspec.json.decode(await socket.recv())["status"] == "ready"
+        begun = time.perf_counter()
+
+        async def speak() -> None:
+            for number, start in enumerate(range(0, len(pcm), frame_bytes), start=1):
+                # A frame can be sent when its last sample has been spoken.
+                await asyncio.sleep(begun + number * frame_s - time.perf_counter())
+                await socket.send(pcm[start : start + frame_bytes])
+            await socket.send('{"action": "stop"}')
+
+        speaking = asyncio.create_task(speak())
+        async for message in socket:
+            heard.note(msgspec.json.decode(message), time.perf_counter() - begun)
+        await speaking
+    return heard
+
+
+def words_of(text: str) -> list[str]:
+    return [word for sentence in WORDS(text) for word in sentence]
+
+
+def p50(times: Sequence[float]) -> float:
+    return statistics.median(times) if times else math.nan
+
+
+def p95(times: Sequence[float]) -> float:
+    return float(np.quantile(times, 0.95)) if times else math.nan
+
+
+if __name__ == "__main__":
+    main()
