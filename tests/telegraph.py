@@ -3,7 +3,6 @@ when, can be read off the audio. Half-way through a word it is softer. One of wh
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -12,6 +11,7 @@ import numpy as np
 
 from api.inference.base import Pcm
 from api.inference.contracts import DecodingOptions, Recognition, Segment, Word
+from api.inference.fake import Busy
 from api.speech import SAMPLE_RATE_HZ
 
 LOUDEST = 30_000
@@ -50,26 +50,18 @@ def ends(words: Sequence[Spoken]) -> list[float]:
 
 
 @dataclass
-class TelegraphRecognizer:
-    """`delay_s` is what each window takes. `windows` are the lengths of those it was asked about, in s."""
+class TelegraphRecognizer(Busy):
+    """`windows` are the lengths of those it was asked about, in s."""
 
     words: Sequence[Spoken]
-    delay_s: float = 0.0
     windows: list[float] = field(default_factory=list)
     drafts: int = 0
-    running: int = 0
-    most_running: int = 0
 
     async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         assert live
         self.windows.append(pcm.size / SAMPLE_RATE_HZ)
         self.drafts += options.beam_size == 1
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            await asyncio.sleep(self.delay_s)
-        finally:
-            self.running -= 1
+        await self.work()
         heard = list(self._heard(pcm))
         text = "".join(word.word for word in heard).strip()
         segments = [Segment(heard[0].start, heard[-1].end, text, heard)] if heard else []

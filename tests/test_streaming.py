@@ -18,10 +18,10 @@ from api.inference.base import Floats, Inference, Pcm
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, DecodingOptions, ModelCard, Recognition
 from api.inference.fake import FakeRegistry, FakeSpeakers, FakeVoiceActivity
 from api.recognition.catalog import SpeechModel
-from api.recognition.chunking import FULL_WINDOWS, Span, frames
+from api.recognition.chunking import Span, frames
 from api.speech import SAMPLE_RATE_HZ, Word
 from api.streaming.agreement import LocalAgreement, end_of
-from api.streaming.endpointing import Endpointer, EndpointingPolicy
+from api.streaming.endpointing import SPEECH, Endpointer
 from api.streaming.events import Delayed, Ended, Event, Final, Partial, Resumed
 from api.streaming.options import StreamBounds, StreamOptions
 from api.streaming.session import StreamSession
@@ -183,7 +183,7 @@ def test_a_slow_model_is_asked_less_often_and_about_the_newest_audio() -> None:
     words = telegraph.words_of([(0.5, 0.0)] * 12)
     drafts = []
     for delay_s in (0.0, 0.2):
-        recognizer = TelegraphRecognizer(words, delay_s)
+        recognizer = TelegraphRecognizer(words, delay_s=delay_s)
         live = session(recognizer, partial_interval_s=0.02)
         begun = monotonic()
         happened = asyncio.run(converse(live, telegraph.speech(words), pace_s=0.01))  # 6 s in 0.6 s
@@ -456,11 +456,11 @@ def test_a_word_heard_differently_is_not_said_again() -> None:
 # Endpointing
 
 courses = st.lists(st.tuples(st.integers(1, 60), st.sampled_from([0.0, 0.2, 0.4, 0.6, 1.0])), max_size=30)
-POLICY = EndpointingPolicy(min_silence=frames(0.5))
+MIN_SILENCE = frames(0.5)
 
 
 def utterances(probabilities: Sequence[float], portions: Sequence[int]) -> list[Span]:
-    endpointer, found, start = Endpointer(POLICY), list[Span](), 0
+    endpointer, found, start = Endpointer(MIN_SILENCE), list[Span](), 0
     for size in [*portions, len(probabilities)]:
         found += endpointer.push(probabilities[start : start + size])
         start += size
@@ -478,15 +478,15 @@ def test_utterances(course: list[tuple[int, float]], portions: list[int]) -> Non
     for span in found:
         assert 0 <= span.start < span.end <= len(probabilities)
         covered[span.start : span.end] = True
-        inside = np.array(probabilities[span.start : span.end]) >= FULL_WINDOWS.offset
+        inside = np.array(probabilities[span.start : span.end]) >= SPEECH.offset
         longest_silence = max((len(run) for run in "".join("x" if on else " " for on in inside).split("x")), default=0)
-        assert longest_silence < POLICY.min_silence + 2 * POLICY.padding
+        assert longest_silence < MIN_SILENCE + 2 * SPEECH.padding
     # Speech that is longer than a click lies in an utterance.
     run = 0
     for frame, probability in enumerate([*probabilities, 0.0]):
-        if probability >= FULL_WINDOWS.onset:
+        if probability >= SPEECH.onset:
             run += 1
         else:
-            if run >= FULL_WINDOWS.min_speech:
+            if run >= SPEECH.min_speech:
                 assert covered[frame - run : frame].all()
             run = 0

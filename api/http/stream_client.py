@@ -74,7 +74,7 @@ class Client:
 
     async def send(self, **fields: Any) -> None:
         """The vendor's own example reads `text` of every message; where it is empty, nobody takes it for one."""
-        await self.send_bare(text="", **fields) if "text" not in fields else await self.send_bare(**fields)
+        await self.send_bare(**{"text": "", **fields})
 
     async def send_bare(self, **fields: Any) -> None:
         try:

@@ -24,27 +24,33 @@ LOUD = 500  # mean magnitude from which a frame counts as speech
 LOUDER = 6000  # and from which it is another's
 
 
-@dataclass
-class FakeRecognizer:
-    """Hears the word "tone" in every second of a window.
-
-    `delay_s` is the time it takes for a window, `most_s` how much of one it can write down at once.
-    """
+@dataclass(kw_only=True)
+class Busy:
+    """Takes `delay_s` for each call, and counts how many run at the same time."""
 
     delay_s: float = 0.0
-    most_s: float = 30.0
-    calls: list[tuple[str, int, DecodingOptions]] = field(default_factory=list)
     running: int = 0
     most_running: int = 0
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
-        self.calls.append((model, pcm.size, options))
+    async def work(self) -> None:
         self.running += 1
         self.most_running = max(self.most_running, self.running)
         try:
             await asyncio.sleep(self.delay_s)
         finally:
             self.running -= 1
+
+
+@dataclass
+class FakeRecognizer(Busy):
+    """Hears the word "tone" in every second of a window. `most_s` is how much of one it can write down at once."""
+
+    most_s: float = 30.0
+    calls: list[tuple[str, int, DecodingOptions]] = field(default_factory=list)
+
+    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+        self.calls.append((model, pcm.size, options))
+        await self.work()
         decoded_s = min(pcm.size / 16_000, self.most_s)
         words = [Word(" tone", float(s), s + 0.5, 0.9) for s in range(max(1, int(decoded_s)))]
         text = "".join(word.word for word in words).strip()
@@ -61,21 +67,15 @@ class FakeVoiceActivity:
 
 
 @dataclass
-class FakeSpeakers:
-    """A loud voice and a louder one: two people, told apart by how loud each frame is.
+class FakeSpeakers(Busy):
+    """A loud voice and a louder one: two people, told apart by how loud each frame is."""
 
-    `delay_s` is the time that each call takes.
-    """
-
-    delay_s: float = 0.0
     segmented: int = 0
     embedded: int = 0
-    running: int = 0
-    most_running: int = 0
 
     async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
         self.segmented += 1
-        await self._work()
+        await self.work()
         loudness = _loudness(pcm)
         active = np.zeros((SPEAKER_FRAMES, LOCAL_SPEAKERS), dtype=np.uint8)
         # Which column is whose differs from window to window, as it does in life.
@@ -86,18 +86,10 @@ class FakeSpeakers:
 
     async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
         self.embedded += 1
-        await self._work()
+        await self.work()
         loudness = _loudness(pcm)
         louder = [bool(loudness[mask > 0].mean() > LOUDER) for mask in masks]
         return Voices("1", np.eye(2, dtype=np.float32)[np.array(louder, dtype=int)])
-
-    async def _work(self) -> None:
-        self.running += 1
-        self.most_running = max(self.most_running, self.running)
-        try:
-            await asyncio.sleep(self.delay_s)
-        finally:
-            self.running -= 1
 
 
 def _loudness(pcm: Pcm) -> Floats:

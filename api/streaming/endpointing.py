@@ -8,20 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from api.recognition.chunking import FULL_WINDOWS, ChunkingPolicy, Span, frames
+from api.recognition.chunking import FULL_WINDOWS, Span
 
-
-@dataclass(frozen=True, slots=True)
-class EndpointingPolicy:
-    """Lengths in frames of 32 ms. Thresholds, and what counts as a click, are those of recordings."""
-
-    min_silence: int = frames(0.5)
-    """So much silence ends an utterance."""
-    chunking: ChunkingPolicy = FULL_WINDOWS
-
-    @property
-    def padding(self) -> int:
-        return self.chunking.padding
+SPEECH = FULL_WINDOWS
+"""Thresholds of speech, what counts as a click, and the padding are those of recordings."""
 
 
 @dataclass(slots=True)
@@ -36,8 +26,9 @@ class OpenUtterance:
 class Endpointer:
     """`open` is the utterance that is being spoken, once it is longer than a click; `position` the frames heard."""
 
-    def __init__(self, policy: EndpointingPolicy) -> None:
-        self._policy = policy
+    def __init__(self, min_silence: int) -> None:
+        """So many frames of 32 ms of silence end an utterance."""
+        self._min_silence = min_silence
         self._begun: OpenUtterance | None = None
         self._last_end = 0
         self.position = 0
@@ -52,21 +43,20 @@ class Endpointer:
         """No utterance to come begins before this frame."""
         if self._begun is not None:
             return self._begun.start
-        return max(self._last_end, self.position - self._policy.padding)
+        return max(self._last_end, self.position - SPEECH.padding)
 
     def push(self, probabilities: Iterable[float]) -> list[Span]:
         """The utterances that the next frames complete, padding included."""
-        chunking = self._policy.chunking
         ended: list[Span] = []
         for probability in probabilities:
-            if self._begun is None and probability >= chunking.onset:
+            if self._begun is None and probability >= SPEECH.onset:
                 self._begun = OpenUtterance(self.settled, self.position, self.position)
             self.position += 1
             if self._begun is None:
                 continue
-            if probability >= chunking.offset:
+            if probability >= SPEECH.offset:
                 self._begun.speech_end = self.position
-            elif self.position - self._begun.speech_end >= self._policy.min_silence:
+            elif self.position - self._begun.speech_end >= self._min_silence:
                 ended += self.flush()
         return ended
 
@@ -75,7 +65,7 @@ class Endpointer:
         utterance, self._begun = self._begun, None
         if utterance is None or not self._is_speech(utterance):
             return []
-        self._last_end = min(self.position, utterance.speech_end + self._policy.padding)
+        self._last_end = min(self.position, utterance.speech_end + SPEECH.padding)
         return [Span(utterance.start, self._last_end)]
 
     def split(self, frame: int) -> None:
@@ -84,4 +74,4 @@ class Endpointer:
         self._begun.start = frame
 
     def _is_speech(self, utterance: OpenUtterance) -> bool:
-        return utterance.speech_end - utterance.speech_start >= self._policy.chunking.min_speech
+        return utterance.speech_end - utterance.speech_start >= SPEECH.min_speech

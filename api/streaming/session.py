@@ -27,7 +27,7 @@ from api.recognition.windows import Recognized, WindowRecognizer
 from api.speech import SAMPLE_RATE_HZ, Segment, Word, text_of
 from api.streaming.agreement import LocalAgreement, end_of
 from api.streaming.cutting import before, cut_frame
-from api.streaming.endpointing import Endpointer, EndpointingPolicy
+from api.streaming.endpointing import SPEECH, Endpointer
 from api.streaming.events import Delayed, Ended, Event, Final, Partial, Resumed, Warned
 from api.streaming.options import StreamBounds, StreamOptions
 from api.streaming.speakers import OnlineSpeakers
@@ -84,8 +84,7 @@ class StreamSession:
         self._beam_size = beam_size
         self._recognizer = WindowRecognizer(inference.recognizer, live=True)
         self._activity = VoiceActivity(inference.voice_activity)
-        self._policy = EndpointingPolicy(frames(options.min_silence_s))
-        self._endpointer = Endpointer(self._policy)
+        self._endpointer = Endpointer(frames(options.min_silence_s))
         self._speakers: OnlineSpeakers | None = None
         if options.diarize and options.diarization is not None:
             self._speakers = OnlineSpeakers(inference.speakers, options.diarization)
@@ -232,12 +231,12 @@ class StreamSession:
         utterance, begun, now = self._open, self._endpointer.open, self._endpointer.position
         if utterance is None or begun is None:
             return None
-        paused_at = begun.speech_end + self._policy.padding
-        if self._is_full() and now >= paused_at:
+        paused_at = begun.speech_end + SPEECH.padding
+        if self._is_full():
+            if now < paused_at:
+                return self._cut(utterance)
             self._follow(self._endpointer.flush())
             return self._settle(self._ended[0])
-        if self._is_full():
-            return self._cut(utterance)
         if now >= paused_at:
             # What would be asked when the silence has become long enough; then the answer is already there.
             return self._answer(utterance, paused_at) if utterance.answered < paused_at else None
