@@ -4,12 +4,21 @@ TritoneError
 ├── InvalidRequest          what was sent cannot be processed; the message says what would be right
 │   ├── UnreadableMedia     the upload is not audio or video that decodes, or breaks a limit of the decoder
 │   └── UnknownModel        no deployed model has this id
+├── InvalidKey              no key, where one is needed, or one that is wrong, revoked or expired
+├── Forbidden               the key is right, and not for this
+├── NotFound                there is no such thing, or it is somebody else's
+├── Conflict                not while it is in this state; the message says in which it is
+├── NoCredits               the account has not enough of them
+├── TooMany                 a limit of the plan is reached; carries the seconds to wait
 ├── TooLarge                the upload is larger than allowed
 ├── ClientGone              nobody waits for the answer any more
 ├── Unavailable             try again later; carries the seconds to wait
 │   ├── NoRoom              the disk that uploads wait on is full, or a quota or limit on it reached
 │   ├── NoSlot              as many live sessions run as may
+│   ├── StorageUnavailable      the database is away
+│   ├── FontMissing             no font on the server has the letters of the document
 │   └── InferenceUnavailable    the inference server is away, or stayed silent
+├── DocumentFailed          the document could not be made; logged
 └── InferenceFailed         the inference server answered, but not with a result
 """
 
@@ -30,6 +39,32 @@ class UnreadableMedia(InvalidRequest):
 
 class UnknownModel(InvalidRequest):
     pass
+
+
+class InvalidKey(TritoneError):
+    pass
+
+
+class Forbidden(TritoneError):
+    pass
+
+
+class NotFound(TritoneError):
+    pass
+
+
+class Conflict(TritoneError):
+    pass
+
+
+class NoCredits(TritoneError):
+    pass
+
+
+class TooMany(TritoneError):
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class TooLarge(TritoneError):
@@ -54,7 +89,20 @@ class NoSlot(Unavailable):
     pass
 
 
+class StorageUnavailable(Unavailable):
+    pass
+
+
+class FontMissing(Unavailable):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=3600)  # somebody has to install one
+
+
 class InferenceUnavailable(Unavailable):
+    pass
+
+
+class DocumentFailed(TritoneError):
     pass
 
 

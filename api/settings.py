@@ -18,13 +18,34 @@ class SettingsError(Exception):
     """The environment holds a value that is not one for its setting."""
 
 
+# These variables are known by the same names elsewhere; all others begin with TRITONE_.
+UNPREFIXED = frozenset({"host", "port", "triton_url", "database_url", "redis_url", "retention_days"})
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """TRITONE_ and a field's name in capitals is its variable; HOST, PORT and TRITON_URL go without the prefix."""
+    """A field's name in capitals is its variable, with TRITONE_ before it unless it is one of UNPREFIXED."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8000
     triton_url: str = "127.0.0.1:8001"
     """Triton's gRPC address, host:port."""
+
+    home: str = ".tritone"
+    """Where the service keeps what it writes, unless another place is set for it."""
+    database_url: str = ""
+    """Accounts and transcripts: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; a file in `home` by default."""
+    redis_url: str = ""
+    """Where API replicas share their limits; without it each has its own."""
+    secret: Annotated[str, Meta(max_length=1000)] = ""
+    """What keys are hashed with: the same for all replicas. By default one is made and kept beside the SQLite file."""
+    plans: str = ""
+    """A file with the plans, in TOML; the contract's by default."""
+    lease_s: Annotated[float, Meta(ge=3, le=3600)] = 60.0
+    """How long what a crashed process held stays taken: credits that were reserved, and places."""
+    retention_days: Annotated[int, Meta(ge=0, le=36500)] = 0
+    """Transcripts older than this are deleted; 0 keeps them."""
+    trusted_proxies: list[str] = []
+    """Addresses or networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
 
     model_aliases: dict[str, str] = {}
     """Public id → id of the deployed model that serves it, as JSON. An id that is deployed itself needs no alias."""
@@ -76,6 +97,8 @@ def from_env(environment: Mapping[str, str] = os.environ) -> Settings:
             try:
                 if field.type == dict[str, str]:
                     values[field.name] = msgspec.json.decode(raw, type=dict[str, str])
+                elif field.type == list[str]:
+                    values[field.name] = [part for part in (part.strip() for part in raw.split(",")) if part]
                 else:
                     values[field.name] = msgspec.convert(raw, field.type, strict=False)
             except msgspec.MsgspecError as error:
@@ -84,4 +107,4 @@ def from_env(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def environment_name(field: str) -> str:
-    return field.upper() if field in {"host", "port", "triton_url"} else f"TRITONE_{field.upper()}"
+    return field.upper() if field in UNPREFIXED else f"TRITONE_{field.upper()}"

@@ -1,0 +1,144 @@
+"""One database, SQLite or PostgreSQL, and transactions on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeft
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from api.errors import StorageUnavailable
+from api.settings import SettingsError
+from api.storage.tables import VERSION
+
+DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+WHAT_URLS_ARE = "use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
+RETRY_AFTER_S = 5
+CONNECTIONS = 10
+PATIENCE_S = 10.0
+"""With a connection, with a lock, with an answer."""
+
+
+class DatabaseError(SettingsError):
+    """The database cannot be used at all: its URL, or its schema, is not right."""
+
+
+def database_url(given: str, home: str) -> URL:
+    """Without one it is a file in `home`. Raises DatabaseError."""
+    try:
+        url = make_url(given) if given else URL.create("sqlite", database=str(Path(home).resolve() / "tritone.db"))
+    except ArgumentError:
+        raise DatabaseError(f"DATABASE_URL is no URL; {WHAT_URLS_ARE}.") from None
+    scheme = url.drivername.partition("+")[0]
+    if scheme not in DRIVERS:
+        raise DatabaseError(f"DATABASE_URL begins with {url.drivername}; {WHAT_URLS_ARE}.")
+    if scheme == "sqlite" and url.database in (None, "", ":memory:"):
+        raise DatabaseError(f"DATABASE_URL names no file; {WHAT_URLS_ARE}.")
+    return url.set(drivername=DRIVERS[scheme])
+
+
+class Database:
+    """Everything raises StorageUnavailable while the database is away, or too busy to answer in time."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._writers, self._readers = _sqlite(url) if self.is_sqlite else _postgresql(url)
+        # SQLite has one writer at a time, and those that wait at the file's lock get it in no order.
+        self._writer: asyncio.Lock | nullcontext[None] = asyncio.Lock() if self.is_sqlite else nullcontext()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction, committed when the context ends well. Rows that are read to be changed must be locked."""
+        async with self._writer, self._connection(self._writers) as connection, connection.begin():
+            yield connection
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[AsyncConnection]:
+        """Each statement sees what is committed when it runs."""
+        async with self._connection(self._readers) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with engine.connect() as connection:
+                yield connection
+        except DBAPIError as error:
+            if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
+                raise _away() from error
+            raise
+        except (OSError, NoConnectionLeft) as error:
+            raise _away() from error
+        except Exception as error:
+            # What asyncpg raises while it connects comes through as it is.
+            if type(error).__module__.startswith("asyncpg."):
+                raise _away() from error
+            raise
+
+    async def check(self) -> None:
+        """Raises DatabaseError where its tables are not those of this version; StorageUnavailable."""
+        async with self.reading() as connection:
+            if await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version")):
+                found = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar()
+            else:
+                found = "none"
+        if found != VERSION:
+            raise DatabaseError(
+                f"The database's tables are of version {found}, this program's of {VERSION}: run `tritone migrate`."
+            )
+
+    async def wipe(self) -> None:
+        """Deleted rows leave the write-ahead log, too, as soon as nobody reads an older state."""
+        if self.is_sqlite:
+            async with self.reading() as connection:
+                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    async def close(self) -> None:
+        await self._writers.dispose()
+        await self._readers.dispose()
+
+
+def _sqlite(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    """Each with connections of its own: readers never begin a transaction, so nothing has to be ended after them."""
+    # None: the driver begins no transactions by itself.
+    connect = {"timeout": PATIENCE_S, "isolation_level": None}
+    pool: dict[str, Any] = {"pool_size": CONNECTIONS, "pool_timeout": PATIENCE_S, "max_overflow": 0}
+    writers = create_async_engine(url, connect_args=connect, **pool)
+    readers = create_async_engine(url, connect_args=connect, pool_reset_on_return=None, **pool)
+
+    def configure(connection: Any, _: Any) -> None:
+        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON"):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    for engine in (writers, readers):
+        sa.event.listen(engine.sync_engine, "connect", configure)
+
+    @sa.event.listens_for(writers.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        # At once: a transaction that reads first and writes then fails where another wrote in between.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return writers, readers
+
+
+def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
+    engine = create_async_engine(
+        url,
+        connect_args={"timeout": PATIENCE_S, "command_timeout": PATIENCE_S},
+        pool_size=CONNECTIONS,
+        pool_timeout=PATIENCE_S,
+        pool_pre_ping=True,
+    )
+    return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
+
+
+def _away() -> StorageUnavailable:
+    return StorageUnavailable("The database is not available right now. Try again later.", RETRY_AFTER_S)

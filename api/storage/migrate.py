@@ -1,0 +1,33 @@
+"""Brings a database's tables to this version."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+
+from api.storage.database import DatabaseError
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+
+
+def configuration(url: URL) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    return config
+
+
+def migrate(url: URL) -> None:
+    """May be run by several at once, and again; a file of SQLite is made if there is none. Raises DatabaseError."""
+    try:
+        if url.get_backend_name() == "sqlite" and url.database:
+            Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+            Path(url.database).touch(mode=0o600)  # transcripts are nobody else's business
+        command.upgrade(configuration(url), "head")
+    except (OSError, DBAPIError, CommandError) as error:
+        raise DatabaseError(f"The database could not be migrated: {error}") from error

@@ -1,0 +1,108 @@
+"""Databases come to the program's version, and a program does not start on another."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from api.storage.database import Database, database_url
+from api.storage.migrate import configuration
+from api.storage.tables import VERSION, metadata
+from tests.running import PROJECT
+from tests.servers import PostgresServer
+
+
+def tritone(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "api.cli", *arguments],
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_migrations_make_the_tables_that_the_program_knows(any_database: Database) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async def run() -> list[object]:
+        await any_database.check()
+        async with any_database.reading() as connection:
+            found = await connection.run_sync(differences)
+        await any_database.close()
+        return found
+
+    assert asyncio.run(run()) == []
+
+
+def test_the_programs_version_is_the_newest_migrations(tmp_path: Path) -> None:
+    scripts = ScriptDirectory.from_config(configuration(database_url("", str(tmp_path))))
+    assert scripts.get_heads() == [VERSION]
+
+
+def test_migrations_lead_back(any_database: Database, tmp_path: Path) -> None:
+    url = any_database.url
+    command.downgrade(configuration(url), "base")
+    command.upgrade(configuration(url), "head")
+
+    async def run() -> None:
+        await any_database.check()
+        await any_database.close()
+
+    asyncio.run(run())
+
+
+def test_several_may_migrate_at_once(postgres_server: PostgresServer) -> None:
+    url = postgres_server.create_database("at_once")
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(lambda _: tritone("migrate", DATABASE_URL=url), range(3)))
+    assert [(one.returncode, one.stderr) for one in done] == 3 * [(0, "")]
+
+
+def test_a_service_says_what_its_database_lacks(postgres_server: PostgresServer, tmp_path: Path) -> None:
+    url = postgres_server.create_database("lacking")
+    for environment, said in (
+        ({"DATABASE_URL": url}, "TRITONE_SECRET is not set"),
+        ({"DATABASE_URL": url, "TRITONE_SECRET": "x"}, "run `tritone migrate`"),
+        ({"DATABASE_URL": "mysql://localhost/x"}, "use sqlite:///FILE or postgresql://"),
+        ({"DATABASE_URL": "nonsense"}, "use sqlite:///FILE or postgresql://"),
+        ({"TRITONE_PLANS": str(tmp_path / "missing.toml")}, "missing.toml"),
+        ({"RETENTION_DAYS": "soon"}, "RETENTION_DAYS='soon'"),
+    ):
+        for arguments in (["serve"], ["account", "list"]):
+            started = tritone(*arguments, **{"TRITONE_HOME": str(tmp_path), **environment})
+            assert started.returncode == 1, (arguments, environment)
+            assert said in started.stderr, (arguments, environment, started.stderr)
+            assert "Traceback" not in started.stderr
+
+
+@pytest.mark.parametrize(
+    "plans",
+    [
+        "[free]\nconcurrency = 1",
+        "[free]\nmax_file_mb = 1\nconcurrency = 0\nrequests_per_minute = 1",
+        "[free]\nmax_file_mb = 1\nconcurrency = 1\nrequests_per_minute = 1\nunheard_of = 1",
+        "[anonymous]\nmax_file_mb = 1\nconcurrency = 1\nrequests_per_minute = 1\nminutes_per_month = 1",
+        "free = ",
+    ],
+)
+def test_plans_that_are_none_are_refused(plans: str, tmp_path: Path) -> None:
+    file = tmp_path / "plans.toml"
+    file.write_text(plans)
+    started = tritone("serve", TRITONE_HOME=str(tmp_path), TRITONE_PLANS=str(file))
+    assert started.returncode == 1
+    assert started.stderr.startswith(f"tritone: TRITONE_PLANS={file}: ")
+    assert "Traceback" not in started.stderr
