@@ -41,7 +41,7 @@ class VerboseSegmentBody(msgspec.Struct):
 
 
 class TranscriptBody(msgspec.Struct, omit_defaults=True):
-    """`warnings` is there only when there are any."""
+    """`warnings` is there only when there are any, `id` when it is stored."""
 
     text: str
     language: str | None
@@ -49,9 +49,10 @@ class TranscriptBody(msgspec.Struct, omit_defaults=True):
     segments: list[SegmentBody]
     speakers: list[str]
     warnings: tuple[str, ...] = ()
+    id: str | None = None
 
 
-class VerboseTranscriptBody(msgspec.Struct):
+class VerboseTranscriptBody(msgspec.Struct, omit_defaults=True):
     task: str
     text: str
     language: str | None
@@ -62,6 +63,7 @@ class VerboseTranscriptBody(msgspec.Struct):
     words: list[VerboseWordBody]
     speakers: list[str]
     warnings: tuple[str, ...]
+    id: str | None = None
 
 
 def write(transcript: Transcript) -> bytes:
@@ -73,6 +75,7 @@ def write(transcript: Transcript) -> bytes:
             segments=[segment_body(segment) for segment in transcript.segments],
             speakers=list(transcript.speakers),
             warnings=transcript.warnings,
+            id=transcript.id,
         )
     )
 
@@ -91,6 +94,7 @@ def write_verbose(transcript: Transcript) -> bytes:
             words=[word for segment in segments for word in segment.words],
             speakers=list(transcript.speakers),
             warnings=transcript.warnings,
+            id=transcript.id,
         )
     )
 
