@@ -63,7 +63,8 @@ def text_of(words: Iterable[Word]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """A recording's text. `language` is None where nothing was said; `model` is the id of the model that listened."""
+    """A recording's text. `language` is None where nothing was said; `model` is the id of the model that listened; `id`
+    is the one that it is stored under."""
 
     language: str | None
     language_probability: float
@@ -72,6 +73,7 @@ class Transcript:
     model: str
     speakers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    id: str | None = None
 
     @property
     def text(self) -> str:

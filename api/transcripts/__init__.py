@@ -1,0 +1,1 @@
+"""Stored transcripts: the pages they are listed in, and what people correct in them."""

@@ -1,0 +1,206 @@
+"""A transcription as a piece of work: what it needs before it may begin, and what becomes of that in the end.
+
+A job has one id, under which it holds a place (with the limiter), credits (in the ledger) and its transcript. All three
+are leases that this process renews: what a process that died held is free again when they run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.accounts import ledger
+from api.accounts.callers import Caller
+from api.accounts.credits import started_minutes
+from api.accounts.limits import Limiter, Standing, Window
+from api.errors import ClientGone, StorageUnavailable, TooLarge, TooMany, TritoneError
+from api.speech import Transcript
+from api.storage.database import Database
+from api.storage.ids import new_id
+from api.transcripts import library
+
+log = logging.getLogger(__name__)
+
+DAY_S = 24 * 3600
+RETRY_PLACE_S = 5
+STORAGE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
+"""Work that is done is worth waiting for a database that is away."""
+UNEXPECTED = "Something went wrong while it was made."
+CLIENT_LEFT = "The client left before it was ready."
+
+Step = Callable[[AsyncConnection], Awaitable[None]]
+
+
+class Jobs:
+    """All that run in this process."""
+
+    def __init__(self, database: Database, limiter: Limiter, lease_s: float) -> None:
+        self.database = database
+        self.limiter = limiter
+        self.lease_s = lease_s
+        self._open: set[UUID] = set()
+
+    @asynccontextmanager
+    async def open(self, caller: Caller, *, size: int | None = None) -> AsyncIterator[Job]:
+        """A place, and the first minute of it paid for, while the context lasts; `size` is that of the upload in bytes.
+
+        What it holds goes back when the context ends without `Job.complete`. Raises NoCredits, TooMany, TooLarge,
+        StorageUnavailable, all of them before anything was asked of the client.
+        """
+        plan, holder = caller.plan, caller.holder
+        day = Window(f"{caller.subject}:transcriptions", plan.transcriptions_per_day or 0, DAY_S)
+        if holder is not None:
+            ledger.check(plan, holder.balance, datetime.now(UTC))
+        if plan.transcriptions_per_day:
+            _refuse(caller, await self.limiter.hit(day, cost=0))
+        if size is not None and size > plan.max_file_bytes:
+            raise TooLarge(f"The file is larger than the {plan.max_file_mb} MB that the plan {plan.name} allows.")
+        job = Job(new_id(), caller, self)
+        if not await self.limiter.acquire(caller.subject, str(job.id), plan.concurrency):
+            raise TooMany(
+                f"The plan {plan.name} allows {plan.concurrency} at the same time. Try again later.", RETRY_PLACE_S
+            )
+        counted: Standing | None = None
+        try:
+            if plan.transcriptions_per_day:
+                counted = await self.limiter.hit(day)
+                _refuse(caller, counted)
+            if holder is not None:
+                await job.hold(1)
+                self._open.add(job.id)
+            yield job
+        except BaseException as failure:
+            await job.give_up(failure)
+            raise
+        finally:
+            self._open.discard(job.id)
+            await self.limiter.release(caller.subject, str(job.id))
+            if counted is not None and counted.allowed and not job.done:
+                await self.limiter.give_back(counted)
+
+    async def prolong(self) -> None:
+        """Say that all of them are still at it."""
+        await self.limiter.renew()
+        if self._open:
+            async with self.database.writing() as connection:
+                await ledger.prolong(connection, self._open, lease_s=self.lease_s, now=datetime.now(UTC))
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One of them. Of who sent no key nothing is paid and nothing stored: then each step does nothing."""
+
+    id: UUID
+    caller: Caller
+    _jobs: Jobs
+    done: bool = False
+    stored: bool = False
+    """There is a transcript of this id."""
+    heard: Transcript | None = field(default=None)
+    """What a live session has delivered so far."""
+    _held: int = 0
+
+    async def hold(self, minutes: int) -> None:
+        """Raises NoCredits, TooMany, StorageUnavailable."""
+        if self.caller.holder is not None:
+            async with self._jobs.database.writing() as connection:
+                await ledger.hold(
+                    connection, self.caller.holder.account_id, self.id, self.caller.plan,
+                    minutes=minutes, lease_s=self._jobs.lease_s, now=datetime.now(UTC),
+                )  # fmt: skip
+            self._held = minutes
+
+    async def cover(self, seconds: float) -> None:
+        """See that so much audio is paid for. Raises NoCredits, TooMany, StorageUnavailable."""
+        minutes = started_minutes(seconds)
+        if minutes > self._held and self.caller.plan.counts_minutes:
+            await self.hold(minutes)
+
+    async def accept(self, title: str, model: str) -> None:
+        """What was asked for is possible, and is to be stored."""
+        if self.caller.holder is not None:
+            account = self.caller.holder.account_id
+            await self._write(lambda c: library.begin(c, self.id, account, title=title, model=model))
+            self.stored = True
+
+    async def begin(self) -> None:
+        """It is its turn."""
+        if self.stored:
+            await self._write(lambda connection: library.process(connection, self.id))
+
+    async def complete(self, transcript: Transcript) -> Transcript:
+        """Paid and stored, in one transaction; the transcript has the id that it is stored under."""
+        if self.stored:
+            transcript = replace(transcript, id=str(self.id))
+        holder, plan = self.caller.holder, self.caller.plan
+        if holder is not None:
+            minutes, account = started_minutes(transcript.duration), holder.account_id
+
+            async def settle(connection: AsyncConnection) -> None:
+                await ledger.settle(
+                    connection, account, self.id, plan,
+                    minutes=minutes, seconds=transcript.duration, model=transcript.model, now=datetime.now(UTC),
+                )  # fmt: skip
+                if self.stored:
+                    await library.complete(connection, self.id, transcript)
+
+            await self._write(settle)
+        self.done = True
+        return transcript
+
+    async def give_up(self, failure: BaseException) -> None:
+        """Nothing is charged, but for the live speech of a client that heard it and left."""
+        if self.done:
+            return
+        if isinstance(failure, ClientGone) and self.heard is not None:
+            await self.complete(self.heard)
+            return
+        holder, plan = self.caller.holder, self.caller.plan
+        if holder is None or not self._held:
+            return
+        account, reason = holder.account_id, _reason(failure)
+
+        async def release(connection: AsyncConnection) -> None:
+            await ledger.release(connection, account, self.id, plan, now=datetime.now(UTC))
+            if self.stored:
+                await library.fail(connection, self.id, reason, self.heard)
+
+        try:
+            await self._write(release)
+        except StorageUnavailable:
+            log.warning("The job %s could not be released; its lease will run out", self.id)
+
+    async def _write(self, step: Step) -> None:
+        """As one transaction, tried again while the database is away for some seconds. Raises StorageUnavailable."""
+        for pause_s in (*STORAGE_PAUSES_S, None):
+            try:
+                async with self._jobs.database.writing() as connection:
+                    await step(connection)
+                return
+            except StorageUnavailable:
+                if pause_s is None:
+                    raise
+                await asyncio.sleep(pause_s)
+
+
+def _reason(failure: BaseException) -> str:
+    if isinstance(failure, ClientGone):
+        return CLIENT_LEFT
+    return str(failure) if isinstance(failure, TritoneError) else UNEXPECTED
+
+
+def _refuse(caller: Caller, standing: Standing) -> None:
+    caller.standings.append(standing)
+    if not standing.allowed:
+        raise TooMany(
+            f"The plan {caller.plan.name} allows {standing.window.limit} transcriptions a day. "
+            f"Try again in {standing.reset_s} s, or with an API key.",
+            standing.reset_s,
+        )
