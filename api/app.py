@@ -2,91 +2,178 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from litestar import Litestar
-from litestar.datastructures import State
+from litestar.datastructures import MutableScopeHeaders, State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
+from litestar.routes import HTTPRoute
+from litestar.types import Message, Scope
 
+from api.accounts.callers import Caller
+from api.accounts.keys import load_secret
+from api.accounts.limits import Limiter, LocalLimiter
+from api.accounts.plans import load_plans
+from api.accounts.reception import Reception
 from api.allocator import return_large_arrays
 from api.errors import TritoneError
+from api.formats.render import Renderer
+from api.http.account import AccountController
+from api.http.backends import Backend, Backends
+from api.http.cloud import CloudController
 from api.http.errors import http_exception, tritone_error, unexpected_error
+from api.http.gate import Gate
 from api.http.health import HealthController
+from api.http.keys import KeysController
+from api.http.metrics import metrics
 from api.http.models import ModelsController
 from api.http.openapi import assets_router, openapi_config
 from api.http.stream import no_stream, stream
 from api.http.stream_client import ClientLimits
 from api.http.transcribe import TranscribeController
+from api.http.transcripts import TranscriptsController
 from api.http.upload import UploadLimits
+from api.http.usage import UsageController
 from api.inference.base import Inference
 from api.inference.triton import TritonInference
 from api.recognition.catalog import ModelCatalog
 from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber
 from api.settings import Settings
+from api.storage.database import Database, database_url
 from api.streaming.live import LiveTranscriber
 from api.streaming.options import StreamBounds
+from api.transcripts.housekeeping import Housekeeping
+from api.transcripts.jobs import Jobs
 
-PROVIDED = ("inference", "catalog", "transcriber", "upload_limits", "live", "client_limits")
+PROVIDED = ("database", "secret", "jobs", "renderer", "backends", "upload_limits", "client_limits")
+OF_THE_BACKEND = ("catalog", "transcriber", "live")
+MAX_JSON_BYTES = 16 * 1024 * 1024
 
 
 def create_app(settings: Settings, inference: Inference | None = None) -> Litestar:
-    """The service over `inference`, which is Triton where none is given."""
+    """The service over `inference`, which is Triton where none is given. Its database must have been migrated.
+
+    Raises SettingsError, DatabaseError.
+    """
+    plans = load_plans(settings.plans)
+    url = database_url(settings.database_url, settings.home)
+    secret = load_secret(settings.secret, url.database if url.get_backend_name() == "sqlite" else None)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         return_large_arrays()
-        triton = None
-        chosen = inference
-        if chosen is None:
-            triton = TritonInference(
-                settings.triton_url,
-                patience_s=settings.triton_patience_s,
-                timeout_s=settings.triton_timeout_s,
-                max_windows=settings.max_windows,
-            )
-            chosen = triton.inference()
-        app.state.inference = chosen
-        app.state.catalog = ModelCatalog(chosen.registry, settings.model_aliases)
-        app.state.transcriber = Transcriber(
-            chosen,
-            DecoderLimits(settings.max_audio_s, settings.decoder_cpu_s, settings.decoder_memory_bytes),
-            max_decoders=settings.max_decoders,
-            windows_in_flight=settings.windows_in_flight,
-            beam_size=settings.beam_size,
-        )
-        app.state.live = LiveTranscriber(
-            chosen,
-            StreamBounds(settings.stream_buffer_s, settings.max_stream_s),
-            max_streams=settings.max_streams,
-            beam_size=settings.beam_size,
-        )
-        app.state.client_limits = ClientLimits(
+        state = app.state
+        state.database = Database(url)
+        state.secret = secret
+        limiter = _limiter(settings)
+        state.reception = Reception(state.database, limiter, plans, secret)
+        state.jobs = Jobs(state.database, limiter, settings.lease_s)
+        state.renderer = Renderer()
+        state.backends = _backends(settings, inference)
+        state.client_limits = ClientLimits(
             settings.max_frame_bytes, settings.stream_idle_timeout_s, settings.max_stream_s
         )
-        app.state.upload_limits = UploadLimits(
+        state.upload_limits = UploadLimits(
             settings.max_upload_bytes, settings.upload_idle_timeout_s, settings.upload_timeout_s, settings.spool_dir
         )
-        yield
-        if triton is not None:
-            await triton.close()
+        housekeeping = asyncio.create_task(
+            Housekeeping(
+                state.database, state.jobs, state.reception, plans, retention_days=settings.retention_days
+            ).run()
+        )
+        try:
+            yield
+        finally:
+            housekeeping.cancel()
+            await asyncio.gather(housekeeping, return_exceptions=True)
+            await state.backends.close()
+            await limiter.close()
+            await state.database.close()
 
-    return MsgspecLitestar(
-        route_handlers=[TranscribeController, stream, no_stream, ModelsController, HealthController, assets_router()],
+    app = MsgspecLitestar(
+        route_handlers=[
+            TranscribeController,
+            stream,
+            no_stream,
+            ModelsController,
+            HealthController,
+            AccountController,
+            KeysController,
+            TranscriptsController,
+            UsageController,
+            CloudController,
+            metrics,
+            assets_router(),
+        ],
         lifespan=[lifespan],
-        dependencies={name: _from_state(name) for name in PROVIDED},
+        dependencies={
+            "caller": Provide(_caller, sync_to_thread=False),
+            "backend": Provide(_backend, sync_to_thread=False),
+            **{name: _from_state(name) for name in PROVIDED},
+            **{name: _from_backend(name) for name in OF_THE_BACKEND},
+        },
         exception_handlers={
             TritoneError: tritone_error,
             HTTPException: http_exception,
             Exception: unexpected_error,
         },
+        before_send=[_all_methods],
+        request_max_body_size=MAX_JSON_BYTES,
         openapi_config=openapi_config(),
     )
+    app.asgi_handler = Gate(app.asgi_handler, lambda: app.state.reception)
+    return app
+
+
+def _limiter(settings: Settings) -> Limiter:
+    if settings.redis_url:
+        from api.accounts.shared_limits import RedisLimiter, SharedLimiter  # 7 MB, where there is a Redis
+
+        return SharedLimiter(RedisLimiter(settings.redis_url, settings.lease_s))
+    return LocalLimiter(settings.lease_s)
+
+
+def _backends(settings: Settings, inference: Inference | None) -> Backends:
+    # What this process can do at the same time, for whichever Triton it is.
+    decoders = asyncio.Semaphore(settings.max_decoders)
+
+    def backend(inference: Inference, triton: TritonInference | None = None) -> Backend:
+        return Backend(
+            inference,
+            ModelCatalog(inference.registry, settings.model_aliases),
+            Transcriber(
+                inference,
+                DecoderLimits(settings.max_audio_s, settings.decoder_cpu_s, settings.decoder_memory_bytes),
+                decoders=decoders,
+                windows_in_flight=settings.windows_in_flight,
+                beam_size=settings.beam_size,
+            ),
+            LiveTranscriber(
+                inference,
+                StreamBounds(settings.stream_buffer_s, settings.max_stream_s),
+                max_streams=settings.max_streams,
+                beam_size=settings.beam_size,
+            ),
+            triton,
+        )
+
+    def connect(url: str) -> Backend:
+        triton = TritonInference(
+            url,
+            patience_s=settings.triton_patience_s,
+            timeout_s=settings.triton_timeout_s,
+            max_windows=settings.max_windows,
+        )
+        return backend(triton.inference(), triton)
+
+    return Backends(connect(settings.triton_url) if inference is None else backend(inference), connect)
 
 
 class MsgspecLitestar(Litestar):
@@ -97,10 +184,40 @@ class MsgspecLitestar(Litestar):
         return [*plugins, MsgspecDIPlugin()]
 
 
+async def _all_methods(message: Message, scope: Scope) -> None:
+    """Litestar's own answer to OPTIONS names only the methods of the handler that was registered first."""
+    if message["type"] == "http.response.start" and scope.get("method") == "OPTIONS":
+        methods = {
+            method
+            for route in scope["litestar_app"].routes
+            if isinstance(route, HTTPRoute) and route.path_format == scope.get("path_template")
+            for method in route.methods
+        }
+        if methods:
+            MutableScopeHeaders.from_message(message)["Allow"] = ", ".join(sorted(methods))
+
+
+def _caller(scope: Scope) -> Caller:
+    caller: Caller = scope["state"]["caller"]
+    return caller
+
+
+def _backend(state: State, caller: Caller) -> Backend:
+    backends: Backends = state.backends
+    return backends.of(caller)
+
+
 def _from_state(name: str) -> Provide:
     """Hand a handler's parameter of this name what the lifespan put into the state under it."""
 
     def provide(state: State) -> Any:
         return state[name]
+
+    return Provide(provide, sync_to_thread=False)
+
+
+def _from_backend(name: str) -> Provide:
+    def provide(backend: Backend) -> Any:
+        return getattr(backend, name)
 
     return Provide(provide, sync_to_thread=False)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api import __version__
+from api.cli_admin import add_admin_commands
+from api.errors import TritoneError
 from api.formats import FORMATS
 from api.settings import Settings, SettingsError, from_env
 
@@ -37,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return int(arguments.run(arguments))
-    except (CliError, SettingsError) as error:
+    except (CliError, SettingsError, TritoneError) as error:
         print(f"tritone: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -57,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
 
     transcribe = commands.add_parser("transcribe", help="send recordings to a running service and print what was said")
     transcribe.add_argument("files", nargs="+", metavar="FILE", type=Path)
-    transcribe.add_argument("--url", default=_default_url(), help="default: %(default)s")
+    _add_service(transcribe)
     transcribe.add_argument("--model", default="large-v3-turbo", help="default: %(default)s")
     transcribe.add_argument("--language", default="auto", help="default: %(default)s")
     transcribe.add_argument("--format", choices=tuple(FORMATS), default="txt", help="default: %(default)s")
@@ -65,11 +68,15 @@ def _parser() -> argparse.ArgumentParser:
 
     stream = commands.add_parser("stream", help="play a recording into a live session and print what is understood")
     stream.add_argument("source", metavar="FILE", help="audio or video, or - for standard input")
-    stream.add_argument("--url", default=_default_url(), help="default: %(default)s")
+    _add_service(stream)
     stream.add_argument("--model", default="large-v3-turbo", help="default: %(default)s")
     stream.add_argument("--language", default="auto", help="default: %(default)s")
     stream.add_argument("--diarize", action="store_true", help="name the speakers")
     stream.set_defaults(run=_stream)
+
+    migrate = commands.add_parser("migrate", help="bring the database's tables to this version")
+    migrate.set_defaults(run=_migrate)
+    add_admin_commands(commands)
 
     export = commands.add_parser("export", help="make a deployable model version from a checkpoint")
     kinds = export.add_subparsers(dest="kind", required=True, metavar="KIND")
@@ -79,8 +86,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_service(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--url", default=_default_url(), help="default: %(default)s")
+    command.add_argument("--key", help="an API key; default: TRITONE_KEY, or of a service on this machine its demo key")
+
+
 def _default_url() -> str:
     return os.environ.get("TRITONE_URL") or f"http://127.0.0.1:{os.environ.get('PORT', '8000')}"
+
+
+def _key(arguments: argparse.Namespace) -> str | None:
+    """Without one that is given, the one that `tritone up` keeps where it runs, for the service there alone."""
+    given: str | None = arguments.key or os.environ.get("TRITONE_KEY")
+    kept = Path(os.environ.get("TRITONE_HOME", ".tritone")) / "demo.key"
+    if given or "TRITONE_URL" in os.environ or arguments.url != _default_url() or not kept.exists():
+        return given
+    return kept.read_text().strip() or None
 
 
 def _up(_: argparse.Namespace) -> int:
@@ -107,11 +128,37 @@ def _port(variable: str, default: str) -> int:
 
 
 def _serve(_: argparse.Namespace) -> int:
+    import asyncio
+
     from api.app import create_app
     from api.server import serve
+    from api.storage.database import Database, database_url
+
+    async def check() -> None:
+        database = Database(database_url(settings.database_url, settings.home))
+        try:
+            await database.check()
+        finally:
+            await database.close()
 
     settings: Settings = from_env()
-    serve(create_app(settings), settings)
+    if not settings.database_url:
+        # The file is ours alone. In a process of its own, because what migrates is not needed to serve.
+        migrated = subprocess.run([sys.executable, "-P", "-m", "api.cli", "migrate"], check=False)
+        if migrated.returncode != 0:
+            return migrated.returncode
+    app = create_app(settings)
+    asyncio.run(check())
+    serve(app, settings)
+    return 0
+
+
+def _migrate(_: argparse.Namespace) -> int:
+    from api.storage.database import database_url
+    from api.storage.migrate import migrate
+
+    settings = from_env()
+    migrate(database_url(settings.database_url, settings.home))
     return 0
 
 
@@ -119,7 +166,10 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     import httpx
 
     failed = 0
-    with httpx.Client(base_url=arguments.url, timeout=httpx.Timeout(30, read=None, write=None)) as client:
+    key = _key(arguments)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    timeout = httpx.Timeout(30, read=None, write=None)
+    with httpx.Client(base_url=arguments.url, headers=headers, timeout=timeout) as client:
         for file in arguments.files:
             try:
                 with file.open("rb") as recording:
@@ -155,7 +205,7 @@ def _stream(arguments: argparse.Namespace) -> int:
 
     config = {"model": arguments.model, "language": arguments.language, "diarize": str(arguments.diarize).lower()}
     try:
-        asyncio.run(stream(arguments.source, arguments.url, config))
+        asyncio.run(stream(arguments.source, arguments.url, config, _key(arguments)))
     except StreamError as error:
         raise CliError(str(error)) from error
     except BrokenPipeError:  # nobody reads on, as with `| head`

@@ -31,14 +31,15 @@ class StreamError(Exception):
     """What the person at the terminal should read."""
 
 
-async def stream(source: str, url: str, config: dict[str, str]) -> None:
+async def stream(source: str, url: str, config: dict[str, str], key: str | None = None) -> None:
     """Play `source` and print what is understood: finals as lines, on a terminal partials in place before them.
 
     Raises StreamError.
     """
     address = f"{url.rstrip('/').replace('http', 'ws', 1)}/v1/stream?{urlencode(config)}"
     try:
-        connection = await connect(address, compression=None, max_size=None)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection = await connect(address, additional_headers=headers, compression=None, max_size=None)
     except InvalidURI:
         raise StreamError(f"{url} is no address of a service; one is http://127.0.0.1:8000.") from None
     except (OSError, InvalidHandshake) as error:

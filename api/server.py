@@ -29,6 +29,8 @@ def serve(app: Litestar, settings: Settings, *, log_level: str = "info") -> None
         ws_ping_timeout=None,
         ws_per_message_deflate=False,  # samples do not compress
         access_log=False,
+        proxy_headers=bool(settings.trusted_proxies),
+        forwarded_allow_ips=settings.trusted_proxies,
         log_level=log_level,
         timeout_graceful_shutdown=10,
     )

@@ -6,23 +6,29 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import imageio_ffmpeg
 import psutil
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+from api.storage.database import Database, database_url
+from api.storage.migrate import migrate
+from tests import contract
+from tests.business import Customer, customer
+from tests.running import OPEN_PLANS, PROJECT, FakeService, start_fake_service, stop_fake_service
+from tests.servers import PostgresServer, free_ports, postgres_server, redis_server  # noqa: F401 (fixtures)
+
 DATA = Path(__file__).resolve().parent / "data"
 START_TIMEOUT_S = 240
 PUBLIC_IDS = ["large-v3-turbo", "large-v3", "medium", "small"]
@@ -47,6 +53,11 @@ class Stack:
     lines: list[str]
     waiting: queue.Queue[str]
     reader: threading.Thread = field(init=False)
+
+    @property
+    def key(self) -> str:
+        """The one that it prints when it is ready."""
+        return next(line for line in self.lines if line.startswith("demo key ")).removeprefix("demo key ")
 
     def wait_for(self, text: str, timeout_s: float = START_TIMEOUT_S) -> str:
         """The next line that has `text` in it."""
@@ -75,6 +86,7 @@ def start_stack(home: Path) -> Stack:
         "PORT": str(port),
         "TRITON_GRPC_PORT": str(grpc),
         "TRITON_METRICS_PORT": str(metrics),
+        "TRITONE_PLANS": str(OPEN_PLANS),
     }
     process = subprocess.Popen(
         [sys.executable, "-m", "api.cli", "up"],
@@ -123,7 +135,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest.fixture
 def client(stack: Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=stack.url, timeout=120) as client:
+    with contract.client(stack.url) as client:
         yield client
 
 
@@ -139,59 +151,16 @@ def clips() -> list[Clip]:
     return [Clip(DATA / r["file"], r["language"], r["text"], r["word_starts"]) for r in references]
 
 
-@dataclass
-class FakeService:
-    """The API over fake inference in a process of its own, with its temporary files in a folder of its own."""
-
-    process: psutil.Popen
-    url: str
-    spool: Path
-    client: httpx.Client
-
-    def open_files(self) -> list[str]:
-        links = []
-        for link in Path(f"/proc/{self.process.pid}/fd").iterdir():
-            with suppress(FileNotFoundError):  # closed since it was listed
-                links.append(str(link.readlink()))
-        return links
-
-    def leftovers(self) -> list[str]:
-        """Temporary files, named or not, and processes that should be gone."""
-        children = [str(child) for child in self.process.children(recursive=True)]
-        return [name for name in self.open_files() if str(self.spool) in name] + children
-
-    def assert_nothing_left(self) -> None:
-        give_up = time.monotonic() + 5
-        while self.leftovers() and time.monotonic() < give_up:
-            time.sleep(0.05)
-        assert self.leftovers() == []
-        assert list(self.spool.iterdir()) == []
-
-
-def start_fake_service(spool: Path, fake_delay_s: str = "0", **settings: Any) -> FakeService:
-    (port,) = free_ports(1)
-    environment = {
-        **os.environ,
-        "PORT": str(port),
-        "TRITONE_SPOOL_DIR": str(spool),
-        "FAKE_DELAY_S": fake_delay_s,
-        **{f"TRITONE_{name.upper()}": str(value) for name, value in settings.items()},
-    }
-    process = psutil.Popen([sys.executable, "-m", "tests.fake_service"], cwd=PROJECT, env=environment)
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120)
-    for _ in range(200):
-        try:
-            client.get("/v1/languages")
-            break
-        except httpx.TransportError:
-            time.sleep(0.05)
-    return FakeService(process, f"http://127.0.0.1:{port}", spool, client)
-
-
-def stop_fake_service(service: FakeService) -> None:
-    service.client.close()
-    service.process.terminate()
-    service.process.wait(30)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def any_database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
+    """An empty database of either kind, with its tables. Whoever uses it closes it."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path}/tritone.db"
+    else:
+        postgres: PostgresServer = request.getfixturevalue("postgres_server")
+        url = postgres.create_database(f"test_{uuid4().hex}")
+    migrate(database_url(url, ""))
+    return Database(database_url(url, ""))
 
 
 @pytest.fixture(scope="session")
@@ -201,14 +170,17 @@ def fake_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeServi
     stop_fake_service(service)
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
+@pytest.fixture
+def new_customer(service: FakeService) -> Iterator[Callable[..., Customer]]:
+    """Makes customers of the module's `service`."""
+    with ExitStack() as clients:
+
+        def make(plan: str = "paid", credits: int = 0, **key: Any) -> Customer:
+            made = customer(service, plan, credits, **key)
+            clients.enter_context(made.client)
+            return made
+
+        yield make
 
 
 def ffmpeg(*arguments: str | Path) -> None:

@@ -1,13 +1,37 @@
-"""The API over fake inference, as a program: for what must be looked at from outside its process."""
+"""The API over fake inference, as a program: for what must be looked at from outside its process.
+
+FAKE_DELAY_S is what a window takes. FAKE_LOG is a file, of several processes even: when recognitions began and ended.
+"""
 
 import os
+from dataclasses import dataclass
+from time import monotonic
 
 from api.app import create_app
 from api.inference.fake import FakeRecognizer, fake_inference
 from api.server import serve
 from api.settings import from_env
 
+
+@dataclass
+class LoggingRecognizer(FakeRecognizer):
+    log: int = -1
+
+    async def work(self) -> None:
+        self.write(1)
+        try:
+            await super().work()
+        finally:
+            self.write(-1)
+
+    def write(self, change: int) -> None:
+        if self.log >= 0:
+            os.write(self.log, f"{monotonic()} {change}\n".encode())
+
+
 if __name__ == "__main__":
     settings = from_env()
-    recognizer = FakeRecognizer(delay_s=float(os.environ.get("FAKE_DELAY_S", "0")))
+    log = os.environ.get("FAKE_LOG")
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else -1
+    recognizer = LoggingRecognizer(delay_s=float(os.environ.get("FAKE_DELAY_S", "0")), log=descriptor)
     serve(create_app(settings, fake_inference(recognizer)), settings, log_level="warning")

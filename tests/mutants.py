@@ -25,7 +25,8 @@ from random import Random
 import httpx
 import psutil
 
-from tests.conftest import DATA, ffmpeg, start_fake_service, stop_fake_service
+from tests.conftest import DATA, ffmpeg
+from tests.running import start_fake_service, stop_fake_service
 from tests.test_bad_input import PLAYLISTS
 
 SEED = 1

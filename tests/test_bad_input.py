@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.conftest import Clip, FakeService, ffmpeg, start_fake_service, stop_fake_service
+from tests.conftest import Clip, ffmpeg
+from tests.running import FakeService, start_fake_service, stop_fake_service
 
 BOUNDARY = {"Content-Type": "multipart/form-data; boundary=B"}
 FIELD = '--B\r\nContent-Disposition: form-data; name="{}"\r\n\r\n{}\r\n'
@@ -240,3 +241,10 @@ def test_a_client_that_leaves_takes_its_work_along(tmp_path: Path) -> None:
         service.assert_nothing_left()
     finally:
         stop_fake_service(service)
+
+
+@pytest.mark.parametrize("host", ["example.com:abc", "a b", "x" * 300, "[::1", "http://x"])
+def test_a_host_that_is_none_is_refused(fake_service: FakeService, host: str) -> None:
+    answer = fake_service.client.get("/v1/models", headers={"Host": host})
+    assert answer.status_code == 400
+    assert "Host" in answer.json()["error"] or "Invalid" in answer.text

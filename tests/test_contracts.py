@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2
 from api.inference import contracts
 from api.settings import Settings, environment_name
 from export_scripts.speaker_segmentation import LONGEST_STEP_S, SHORTEST_STEP_S
-from tests.conftest import PROJECT
+from tests.running import PROJECT
 from tests.test_engines import activity, whisper
 
 SOURCES = PROJECT / "model_repository"

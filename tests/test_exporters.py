@@ -19,7 +19,7 @@ from tritonclient.grpc import model_config_pb2
 from api.inference import contracts
 from export_scripts import artifact, demo, whisper, window_length
 from export_scripts.artifact import ExportError
-from tests.conftest import PROJECT
+from tests.running import PROJECT
 from tests.test_engines import whisper as whisper_engine
 
 CHECKPOINT = PROJECT / "export_scripts" / "demo" / "whisper" / "checkpoint"

@@ -24,7 +24,8 @@ import soundfile
 from sttai import STTClient
 from websockets.sync.client import connect
 
-from tests.conftest import PROJECT, Clip, Stack
+from tests.conftest import Clip, Stack
+from tests.running import PROJECT
 
 RATE_HZ = 16_000
 FRAME_S = 0.1
@@ -94,7 +95,7 @@ def test_words_appear_while_they_are_spoken(stack: Stack) -> None:
 def test_the_vendors_client_streams(stack: Stack, clips: list[Clip]) -> None:
     said: list[str] = []
     # As in its own documentation, `text` is read of every message.
-    session = STTClient("any-key", base_url=stack.url).stream(lambda message: said.append(message["text"]))
+    session = STTClient(stack.key, base_url=stack.url).stream(lambda message: said.append(message["text"]))
     for frame in frames(samples(clips[0].path), 4096):
         session.send(frame)
     result = session.finish()

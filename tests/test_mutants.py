@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from tests.conftest import FakeService, ffmpeg
+from tests.conftest import ffmpeg
 from tests.mutants import (
     FORMATS,
     SEED,
@@ -23,6 +23,7 @@ from tests.mutants import (
     slow_wav,
     wide_wav,
 )
+from tests.running import FakeService
 from tests.test_bad_input import refused
 from tests.test_bad_input import send as send_file
 from tests.test_memory import MIB, peak_memory

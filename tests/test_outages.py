@@ -31,7 +31,9 @@ from api.inference.triton import TritonInference
 from api.local import up
 from api.local.supervisor import Child
 from api.recognition.activity import SpeechWindow
-from tests.conftest import Clip, free_ports, start_fake_service, stop_fake_service
+from tests.conftest import Clip
+from tests.running import start_fake_service, stop_fake_service
+from tests.servers import free_ports
 from tests.test_bad_input import until, upload_head
 from tests.test_memory import write_tones
 from tests.test_pipeline import service, transcribe

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -20,14 +21,20 @@ from api.inference.base import Deployment, Inference, Pcm
 from api.inference.contracts import DecodingOptions, ModelCard, Recognition, Segment, Word
 from api.inference.fake import FakeRecognizer, FakeRegistry, fake_inference
 from api.settings import Settings
+from api.storage.database import database_url
+from api.storage.migrate import migrate
 from tests.conftest import ffmpeg
+from tests.running import OPEN_PLANS
 from tests.test_memory import write_tones
 
 
 @contextmanager
 def service(inference: Inference, **settings: Any) -> Iterator[TestClient[Any]]:
-    with TestClient(create_app(Settings(**settings), inference)) as client:
-        yield client
+    with TemporaryDirectory() as home:
+        migrate(database_url("", home))
+        chosen = Settings(**{"home": home, "plans": str(OPEN_PLANS), **settings})
+        with TestClient(create_app(chosen, inference)) as client:
+            yield client
 
 
 def transcribe(client: TestClient[Any], recording: Path, **fields: str) -> Any:

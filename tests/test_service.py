@@ -25,7 +25,9 @@ from websockets.sync.client import connect
 from bench.chaos import find_service, kill_under_load
 from bench.recordings import write_recording
 from bench.service import window_counts
-from tests.conftest import PROJECT, PUBLIC_IDS, Clip, Stack, end_of, ffmpeg, free_ports, start_stack
+from tests.conftest import PUBLIC_IDS, Clip, Stack, end_of, ffmpeg, start_stack
+from tests.running import PROJECT
+from tests.servers import free_ports
 
 # Name, and what ffmpeg needs to know to write it. The names are the contract's sixteen.
 CONTAINERS = {
@@ -142,7 +144,7 @@ def test_text_and_subtitles(client: httpx.Client, clips: list[Clip]) -> None:
 
 
 def test_the_vendors_python_client_works_unchanged(stack: Stack, clips: list[Clip]) -> None:
-    client = STTClient("any-key", base_url=stack.url)
+    client = STTClient(stack.key, base_url=stack.url)
     assert client.transcribe(str(clips[1].path))["text"] == clips[1].text
     assert clips[1].text in client.transcribe(str(clips[1].path), response_format="srt")["text"]
     assert [model["id"] for model in client.models()["models"]] == ["demo", *PUBLIC_IDS]
@@ -156,7 +158,7 @@ def test_the_contracts_python_example(stack: Stack, clips: list[Clip]) -> None:
     with clips[2].path.open("rb") as recording:
         answer = requests.post(
             f"{stack.url}/v1/transcribe",
-            headers={"Authorization": "Bearer YOUR_API_KEY"},
+            headers={"Authorization": f"Bearer {stack.key}"},
             files={"file": ("meeting.mp3", recording, "audio/mpeg")},
             data={"model": "large-v3-turbo", "language": "auto", "diarize": "true"},
             timeout=60,
@@ -208,7 +210,7 @@ def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -
     form = client.get("/schema/openapi.json").json()["paths"]["/v1/transcribe"]["post"]["requestBody"]["content"]
     properties = form["multipart/form-data"]["schema"]["properties"]
     speakers = {"diarize", "speakers", "min_speakers", "max_speakers", "channels"}
-    assert set(properties) == {"file", "model", "language", "response_format"} | speakers
+    assert set(properties) == {"file", "model", "language", "response_format", "store"} | speakers
     assert properties["response_format"]["default"] == "json"
 
 

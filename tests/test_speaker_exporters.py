@@ -20,7 +20,7 @@ from tritonclient.grpc import model_config_pb2
 from export_scripts import speaker_embedding, speaker_segmentation
 from export_scripts.artifact import ExportError
 from export_scripts.pyannote import Pipeline, fetch, read_pipeline
-from tests.conftest import PROJECT
+from tests.running import PROJECT
 from tests.speaker_checkpoints import COMMUNITY, THREE_ONE
 from tests.test_speaker_engines import embedding, segmentation
 

@@ -20,7 +20,8 @@ from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Pcm
 from api.inference.contracts import DecodingOptions, Recognition
 from api.inference.fake import FakeRecognizer, fake_inference
-from tests.conftest import FakeService, start_fake_service, stop_fake_service
+from tests.business import customer
+from tests.running import FakeService, start_fake_service, stop_fake_service
 from tests.test_pipeline import service
 
 TONE = (8000 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)).astype("<i2").tobytes()
@@ -109,7 +110,9 @@ def test_the_six_steps(live: FakeService) -> None:
 
 def test_the_vendors_way(live: FakeService) -> None:
     """A config in the query, audio at once, an empty message at the end, and `text` read of every message."""
-    with conversation(live, "?model=small&language=auto&token=key") as client:
+    with customer(live, "house").client as keyed:
+        key = keyed.headers["authorization"].removeprefix("Bearer ")
+    with conversation(live, f"?model=small&language=auto&token={key}") as client:
         client.send(TONE)
         client.send(b"")
         messages, code, _ = rest(client)

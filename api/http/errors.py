@@ -12,12 +12,19 @@ from api import errors
 
 log = logging.getLogger(__name__)
 
+UNEXPECTED: Final = "Something went wrong on our side. It has been logged."
 # Nobody reads it; it stands for the client that left, in logs and metrics (nginx's convention).
 CLIENT_CLOSED_REQUEST = 499
 
 STATUSES: Final[dict[type[errors.TritoneError], int]] = {
     errors.InvalidRequest: 400,
+    errors.InvalidKey: 401,
+    errors.NoCredits: 402,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
     errors.TooLarge: 413,
+    errors.TooMany: 429,
     errors.ClientGone: CLIENT_CLOSED_REQUEST,
     errors.Unavailable: 503,
     errors.NoRoom: 507,
@@ -29,7 +36,11 @@ STATUSES: Final[dict[type[errors.TritoneError], int]] = {
 # RFC 6455, section 7.4.1, and the registry that goes with it: what a WebSocket is closed with.
 CLOSE_CODES: Final[dict[type[errors.TritoneError], int]] = {
     errors.InvalidRequest: 1008,
+    errors.InvalidKey: 1008,
+    errors.NoCredits: 1008,
+    errors.Forbidden: 1008,
     errors.TooLarge: 1009,
+    errors.TooMany: 1013,
     errors.Unavailable: 1013,
     errors.TritoneError: 1011,
 }
@@ -45,22 +56,43 @@ def status_of(error: errors.TritoneError) -> int:
     return next(STATUSES[kind] for kind in type(error).__mro__ if kind in STATUSES)
 
 
+def headers_of(error: errors.TritoneError) -> dict[str, str]:
+    match error:
+        case errors.Unavailable() | errors.TooMany():
+            return {"Retry-After": str(error.retry_after_s)}
+        case errors.InvalidKey():
+            return {"WWW-Authenticate": "Bearer"}
+        case _:
+            return {}
+
+
 def tritone_error(_: Request[Any, Any, Any], error: errors.TritoneError) -> Response[dict[str, str]]:
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, errors.Unavailable) else {}
     if isinstance(error, errors.InferenceFailed):
         log.error("%s", error)
-    return Response({"error": str(error)}, status_code=status_of(error), headers=headers)
+    return Response({"error": str(error)}, status_code=status_of(error), headers=headers_of(error))
 
 
 def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
     """What the framework itself refuses: no such route, no such method."""
-    message = {
-        404: f"There is no {request.url.path}; the routes are listed at /schema.",
-        405: f"{request.method} is not a method of {request.url.path}.",
-    }.get(error.status_code, error.detail)
+    message = (
+        {
+            404: f"There is no {request.url.path}; the routes are listed at /schema.",
+            405: f"{request.method} is not a method of {request.url.path}.",
+        }.get(error.status_code)
+        or _wrong_fields(error)
+        or error.detail
+    )
     return Response({"error": message}, status_code=error.status_code, headers=error.headers)
+
+
+def _wrong_fields(error: HTTPException) -> str:
+    """What the framework found wrong with a body or the query, field by field."""
+    if not isinstance(error.extra, list):
+        return ""
+    found = [f"{wrong.get('key') or 'The body'}: {wrong['message']}" for wrong in error.extra if "message" in wrong]
+    return "; ".join(found)
 
 
 def unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return Response({"error": "Something went wrong on our side. It has been logged."}, status_code=500)
+    return Response({"error": UNEXPECTED}, status_code=500)

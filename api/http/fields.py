@@ -10,6 +10,9 @@ from msgspec import Meta
 
 from api.errors import InvalidRequest
 
+PRINTABLE = r"^(?!\s*$)[^\x00-\x1f\x7f]*$"
+"""A line with something in it."""
+
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 
 
@@ -25,6 +28,14 @@ def parse(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
                 value = repr(given[field.name])[:50]
                 raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value}.") from None
     return msgspec.convert(given, kind, strict=False)
+
+
+def read_json(kind: type[Fields], body: Any) -> Fields:
+    """A JSON body that is exactly what it should be. Raises InvalidRequest: where in it what is wrong."""
+    try:
+        return msgspec.convert(body, kind)
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(f"The body is not right: {error}") from None
 
 
 def _expected(annotation: Any) -> str:

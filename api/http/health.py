@@ -9,7 +9,8 @@ from litestar import Controller, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
 from api.errors import InferenceUnavailable
-from api.inference.base import Deployment, Inference
+from api.http.backends import Backends
+from api.inference.base import Deployment
 from api.inference.contracts import VOICE_ACTIVITY
 
 
@@ -38,10 +39,10 @@ class HealthController(Controller):
         summary="Whether the service can transcribe now",
         responses={503: ResponseSpec(HealthBody, generate_examples=False, description="It cannot, or not all of it")},
     )
-    async def health(self, inference: Inference) -> Response[HealthBody]:
+    async def health(self, backends: Backends) -> Response[HealthBody]:
         try:
-            deployments = await inference.registry.deployments()
-            error = _missing(deployments)
+            deployments = await backends.shared.inference.registry.deployments()
+            error = missing(deployments)
         except InferenceUnavailable as away:
             deployments, error = [], str(away)
         gpu = find_gpu()
@@ -50,7 +51,7 @@ class HealthController(Controller):
             gpu_available=gpu.name is not None,
             gpu_name=gpu.name,
             gpu_memory_mb=gpu.memory_mb,
-            models=_states(deployments),
+            models=states(deployments),
             error=error,
         )
         if not error:
@@ -64,7 +65,7 @@ def _state(deployment: Deployment) -> str:
     return "ready" if deployment.ready else "unavailable"
 
 
-def _states(deployments: list[Deployment]) -> dict[str, str]:
+def states(deployments: list[Deployment]) -> dict[str, str]:
     """A model of several versions is what the best of them is."""
     worst_first = sorted(
         deployments, key=lambda deployment: ("unavailable", "crashed", "ready").index(_state(deployment))
@@ -72,7 +73,7 @@ def _states(deployments: list[Deployment]) -> dict[str, str]:
     return {deployment.name: _state(deployment) for deployment in worst_first}
 
 
-def _missing(deployments: list[Deployment]) -> str:
+def missing(deployments: list[Deployment]) -> str:
     """What keeps the service from transcribing, in a sentence; empty when nothing does."""
     if crashed := [deployment.name for deployment in deployments if deployment.crashed]:
         return f"The process of {', '.join(crashed)} has died."

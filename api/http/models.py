@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import msgspec
 from litestar import Controller, get
-from litestar.openapi.datastructures import ResponseSpec
 
-from api.http.openapi import ErrorBody
+from api.http.openapi import WITH_OR_WITHOUT_KEY, refusals
+from api.languages import LANGUAGES
 from api.recognition.catalog import ModelCatalog
-from api.recognition.languages import LANGUAGES
 
 
 class ModelBody(msgspec.Struct):
@@ -37,11 +36,12 @@ class LanguagesBody(msgspec.Struct):
 class ModelsController(Controller):
     path = "/v1"
     tags = ["models"]
+    security = WITH_OR_WITHOUT_KEY
 
     @get(
         "/models",
         summary="The models that can transcribe now",
-        responses={503: ResponseSpec(ErrorBody, generate_examples=False, description="Triton is away")},
+        responses=refusals(400, 401, 429, 503),
     )
     async def models(self, catalog: ModelCatalog) -> ModelsBody:
         return ModelsBody(
@@ -51,6 +51,11 @@ class ModelsController(Controller):
             ]
         )
 
-    @get("/languages", sync_to_thread=False, summary="The languages Whisper knows")
+    @get(
+        "/languages",
+        sync_to_thread=False,
+        summary="The languages Whisper knows",
+        responses=refusals(400, 401, 429, 503),
+    )
     def languages(self) -> LanguagesBody:
         return LanguagesBody([LanguageBody(code, name) for code, name in LANGUAGES.items()])

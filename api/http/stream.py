@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -11,18 +12,24 @@ from litestar import Response, WebSocket, get, websocket
 from litestar.status_codes import HTTP_426_UPGRADE_REQUIRED
 from msgspec import Meta
 
-from api.errors import ClientGone, InferenceFailed, InvalidRequest, TooLarge, TritoneError
+from api.accounts.callers import Caller
+from api.errors import ClientGone, InferenceFailed, InvalidRequest, NoCredits, TooLarge, TooMany, TritoneError
 from api.formats.json import segment_body
 from api.http.connection import while_connected
+from api.http.errors import UNEXPECTED
 from api.http.fields import parse
-from api.http.openapi import ErrorBody
+from api.http.openapi import WITH_OR_WITHOUT_KEY, ErrorBody, refusals
 from api.http.stream_client import Client, ClientLimits, Message
 from api.recognition.catalog import ModelCatalog
+from api.speech import Segment, Transcript
 from api.streaming import events
 from api.streaming.live import LiveTranscriber
 from api.streaming.options import StreamOptions
-from api.streaming.session import StreamSession
+from api.streaming.session import BYTES_PER_S, StreamSession
+from api.transcripts.jobs import Job, Jobs
 
+VIOLATIONS: Final = (InvalidRequest, TooLarge, NoCredits, TooMany)
+"""What ends a session as `stop` does."""
 log = logging.getLogger(__name__)
 
 SHORTEST_UTTERANCE_MS: Final = 3000
@@ -56,6 +63,7 @@ class StreamConfig(msgspec.Struct, frozen=True):
         Meta(description=f"a whole number from {SHORTEST_UTTERANCE_MS} to 25000, or 0 (automatic)", ge=0, le=25_000),
     ] = 0
     sample_rate: Annotated[int, Meta(description="16000", ge=16_000, le=16_000)] = 16_000
+    store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
 
     async def options(self, catalog: ModelCatalog) -> StreamOptions:
         """Raises InvalidRequest, UnknownModel, InferenceUnavailable."""
@@ -80,6 +88,8 @@ class StreamConfig(msgspec.Struct, frozen=True):
     status_code=HTTP_426_UPGRADE_REQUIRED,
     summary="Transcribe live speech (a WebSocket)",
     description=PROTOCOL,
+    security=WITH_OR_WITHOUT_KEY,
+    responses=refusals(400, 401, 429, 503),
 )
 def no_stream() -> Response[ErrorBody]:
     """What who asks for it without a WebSocket gets."""
@@ -92,13 +102,20 @@ def no_stream() -> Response[ErrorBody]:
 
 @websocket("/v1/stream")
 async def stream(
-    socket: WebSocket[Any, Any, Any], live: LiveTranscriber, catalog: ModelCatalog, client_limits: ClientLimits
+    socket: WebSocket[Any, Any, Any],
+    caller: Caller,
+    jobs: Jobs,
+    live: LiveTranscriber,
+    catalog: ModelCatalog,
+    client_limits: ClientLimits,
 ) -> None:
     await socket.accept()
     client = Client(socket, client_limits)
     try:
+        caller.check("transcribe")
         with live.slot():
-            violation = await converse(client, live, catalog)
+            async with jobs.open(caller) as job:
+                violation = await converse(client, job, live, catalog)
         await client.close(violation)
     except ClientGone:
         pass
@@ -108,44 +125,53 @@ async def stream(
         await client.fail(failure)
     except Exception:
         log.exception("A live session failed")
-        await client.fail(TritoneError("Something went wrong on our side. It has been logged."))
+        await client.fail(TritoneError(UNEXPECTED))
 
 
-async def converse(client: Client, live: LiveTranscriber, catalog: ModelCatalog) -> TritoneError | None:
+async def converse(client: Client, job: Job, live: LiveTranscriber, catalog: ModelCatalog) -> TritoneError | None:
     """One session, from its config to its last message; what the client did wrong, if that is why it ended."""
-    options: StreamOptions | None = None
+    config, options = StreamConfig(), None
     if client.query.keys() & StreamConfig.__struct_fields__:
-        options = await parse(StreamConfig, client.query).options(catalog)
+        config = parse(StreamConfig, client.query)
+        options = await config.options(catalog)
         await client.send(status="ready")
     message = await client.receive()
     if isinstance(message, dict) and "action" not in message:
-        options = await parse(StreamConfig, {**client.query, **message}).options(catalog)
+        config = parse(StreamConfig, {**client.query, **message})
+        options = await config.options(catalog)
         await client.send_bare(status="ready")
         message = await client.receive()
     elif options is None:
-        options = await StreamConfig().options(catalog)
+        options = await config.options(catalog)
         await client.send(status="ready")
+    if config.store:
+        await job.accept(f"Live, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", options.model.served_by)
+    await job.begin()
     session = live.session(options)
-    listener = Listener(client, session)
-    await while_connected(speak(client, session, listener), listener.listen(message))
+    listener = Listener(client, job, session)
+    await while_connected(speak(client, job, session, listener, options), listener.listen(message))
     return listener.violation
 
 
 class Listener:
     """Hands a client's audio to its session. What breaks a rule ends the session as `stop` does, so no word is lost."""
 
-    def __init__(self, client: Client, session: StreamSession) -> None:
+    def __init__(self, client: Client, job: Job, session: StreamSession) -> None:
         self._client = client
+        self._job = job
         self._session = session
-        self.violation: InvalidRequest | TooLarge | None = None
+        self._bytes = 0
+        self.violation: TritoneError | None = None
 
     async def listen(self, message: Message) -> None:
         """From this message on, until the client leaves."""
         try:
             while (audio := _audio(message)) is not None:
+                self._bytes += len(audio)
+                await self._job.cover(self._bytes / BYTES_PER_S)
                 await self._session.feed(audio)
                 message = await self._client.receive()
-        except (InvalidRequest, TooLarge) as violation:
+        except VIOLATIONS as violation:
             self.violation = violation.with_traceback(None)  # which holds this frame, and with it the audio
         self._session.stop()
         await self._client.left()
@@ -162,12 +188,28 @@ def _audio(message: Message) -> bytes | None:
     raise InvalidRequest("The config must come before any audio, and once.")
 
 
-async def speak(client: Client, session: StreamSession, listener: Listener) -> None:
+async def speak(client: Client, job: Job, session: StreamSession, listener: Listener, options: StreamOptions) -> None:
+    """What the session says, to the client; what it has said so far is what the job has come to."""
+    segments, language = list[Segment](), options.language
     async with aclosing(session.events()) as happenings:
         async for event in happenings:
-            if isinstance(event, events.Ended) and listener.violation is not None:
-                await client.send_error(listener.violation)
-            await client.send(**body_of(event))
+            body = body_of(event)
+            if isinstance(event, events.Final):
+                await client.send(**body)
+                segments, language = [*segments, event.segment], language or event.language
+                job.heard = _transcript(segments, language, event.segment.end, options)
+                continue
+            if isinstance(event, events.Ended):
+                ended = await job.complete(_transcript(segments, event.language, event.duration, options))
+                body |= {"id": ended.id} if ended.id else {}
+                if listener.violation is not None:
+                    await client.send_error(listener.violation)
+            await client.send(**body)
+
+
+def _transcript(segments: list[Segment], language: str | None, duration_s: float, options: StreamOptions) -> Transcript:
+    speakers = dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None)
+    return Transcript(language, 1.0, duration_s, tuple(segments), options.model.served_by, tuple(speakers))
 
 
 def body_of(event: events.Event) -> dict[str, Any]:

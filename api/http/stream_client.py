@@ -12,7 +12,7 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError, Unavailable
+from api.errors import ClientGone, InvalidRequest, TooLarge, TooMany, TritoneError, Unavailable
 from api.http.errors import close_code_of
 
 MAX_TEXT_BYTES: Final = 16 * 1024
@@ -84,7 +84,7 @@ class Client:
             raise ClientGone("The client has left, or reads nothing.") from error
 
     async def send_error(self, error: TritoneError) -> None:
-        retry = {"retry_after": error.retry_after_s} if isinstance(error, Unavailable) else {}
+        retry = {"retry_after": error.retry_after_s} if isinstance(error, (Unavailable, TooMany)) else {}
         await self.send(error=str(error), **retry)
 
     async def fail(self, error: TritoneError) -> None:

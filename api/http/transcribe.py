@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Operation, RequestBody
+from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType, Operation, RequestBody, Schema
 from msgspec import Meta
 
+from api.accounts.callers import Caller
 from api.errors import InvalidRequest
 from api.formats import FORMATS
-from api.formats.json import TranscriptBody
+from api.formats.json import TranscriptBody, VerboseTranscriptBody
 from api.http.connection import while_connected
 from api.http.fields import parse
-from api.http.openapi import ErrorBody, form_body
-from api.http.upload import UploadLimits, receive_form
+from api.http.openapi import WITH_OR_WITHOUT_KEY, form_body, refusals
+from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
 from api.recognition.catalog import ModelCatalog
 from api.recognition.media import FORMATS as MEDIA_FORMATS
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.recognition.speakers import SpeakerBounds
+from api.transcripts.jobs import Jobs
 
 MAX_SPEAKERS = 64
+MAX_TITLE_CHARS = 300
+UNTITLED = "Untitled"
+MEDIA_ENDING = re.compile(r"\.[A-Za-z0-9]{2,4}$")
 # The vendor's own Python client reads every body as JSON, whatever format it asked for.
 JSON_ONLY_CLIENT = "stt-ai-python/"
 
@@ -52,6 +58,7 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         Literal["json", "verbose_json", "txt", "text", "srt", "vtt"],
         Meta(description=f"one of {', '.join(FORMATS)}"),
     ] = "json"
+    store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
 
     def bounds(self) -> SpeakerBounds:
         """Raises InvalidRequest where what is asked about speakers contradicts itself."""
@@ -67,9 +74,17 @@ class TranscribeForm(msgspec.Struct, frozen=True):
 
 @dataclass
 class TranscribeOperation(Operation):
-    """The form is read by hand, so its schema is given by hand, too."""
+    """The form is read by hand, so its schema is given by hand, too, and so is that of an answer of several kinds."""
 
     def __post_init__(self) -> None:
+        assert self.responses is not None
+        answer = cast(OpenAPIResponse, self.responses["200"])
+        assert answer.content is not None
+        either = cast(Schema, answer.content["application/json"].schema)
+        either.any_of, either.one_of = either.one_of, None  # one has all that the other has
+        for format_ in FORMATS.values():
+            if not format_.is_json:
+                answer.content[format_.media_type.partition(";")[0]] = OpenAPIMediaType(Schema(type=OpenAPIType.STRING))
         self.request_body = RequestBody(
             content=form_body(TranscribeForm, file=f"the recording: {MEDIA_FORMATS}"), required=True
         )
@@ -78,6 +93,7 @@ class TranscribeOperation(Operation):
 class TranscribeController(Controller):
     path = "/v1"
     tags = ["transcription"]
+    security = WITH_OR_WITHOUT_KEY
 
     @post(
         "/transcribe",
@@ -87,21 +103,25 @@ class TranscribeController(Controller):
         summary="Transcribe a recording",
         description="Words with their times and who spoke them, from audio or video of any length.",
         responses={
-            200: ResponseSpec(TranscriptBody, generate_examples=False, description="The transcript"),
-            400: ResponseSpec(ErrorBody, generate_examples=False, description="The form or the file is not right"),
-            413: ResponseSpec(ErrorBody, generate_examples=False, description="The file is too large"),
-            503: ResponseSpec(ErrorBody, generate_examples=False, description="Try again after `Retry-After` seconds"),
-            507: ResponseSpec(ErrorBody, generate_examples=False, description="There is no room to store the file"),
+            200: ResponseSpec(
+                cast(Any, TranscriptBody | VerboseTranscriptBody), generate_examples=False, description="The transcript"
+            ),
+            **refusals(400, 401, 402, 403, 413, 429, 500, 503, 507),
         },
     )
     async def transcribe(
         self,
         request: Request[Any, Any, Any],
+        caller: Caller,
+        jobs: Jobs,
         transcriber: Transcriber,
         catalog: ModelCatalog,
         upload_limits: UploadLimits,
     ) -> Response[bytes]:
-        async with receive_form(request, upload_limits) as form:
+        caller.check("transcribe")
+        upload_limits = upload_limits.within(caller.plan.max_file_bytes)
+        size = (request.content_length or 0) - FORM_OVERHEAD_BYTES  # of the file, at least
+        async with jobs.open(caller, size=size) as job, receive_form(request, upload_limits) as form:
             fields = parse(TranscribeForm, form.fields)
             format_ = FORMATS[fields.response_format]
             model = await catalog.find(fields.model)
@@ -116,13 +136,23 @@ class TranscribeController(Controller):
                 diarization=catalog.diarization(),
                 split_channels=fields.channels == "split",
             )
+            if fields.store:
+                await job.accept(title_of(form.file_name), model.served_by)
             transcript = await while_connected(
-                transcriber.transcribe(form.file.fileno(), options), _disconnected(request)
+                transcriber.transcribe(form.file.fileno(), options, job), _disconnected(request)
             )
+            transcript = await job.complete(transcript)
         body, media_type = format_.write(transcript), format_.media_type
         if not format_.is_json and request.headers.get("user-agent", "").startswith(JSON_ONLY_CLIENT):
             body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"
-        return Response(body, media_type=media_type, headers={"X-Model": transcript.model})
+        headers = {"X-Model": transcript.model, **({"X-Transcript-Id": transcript.id} if transcript.id else {})}
+        return Response(body, media_type=media_type, headers=headers)
+
+
+def title_of(file_name: str) -> str:
+    """The name of the file, as a person would call it: without folders, its ending and what cannot be printed."""
+    name = MEDIA_ENDING.sub("", file_name.replace("\\", "/").rpartition("/")[2])
+    return "".join(filter(str.isprintable, name)).strip()[:MAX_TITLE_CHARS] or UNTITLED
 
 
 async def _disconnected(request: Request[Any, Any, Any]) -> None:

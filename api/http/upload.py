@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 from litestar import Request
@@ -36,10 +36,11 @@ HOW_TO = "send the recording as multipart/form-data in the field `file`, as curl
 
 @dataclass(frozen=True)
 class Form:
-    """The text fields, and the uploaded file, open for reading."""
+    """The text fields, and the uploaded file, open for reading, with what its sender calls it."""
 
     fields: dict[str, str]
     file: IO[bytes]
+    file_name: str
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ class UploadLimits:
     idle_timeout_s: float
     timeout_s: float
     spool_dir: str | None = None
+
+    def within(self, file_bytes: int) -> UploadLimits:
+        """These, for files of at most so many bytes."""
+        return replace(self, file_bytes=min(self.file_bytes, file_bytes))
 
     @property
     def form_bytes(self) -> int:
@@ -157,6 +162,7 @@ class _FormReader:
     fields: dict[str, str] = field(default_factory=dict)
     size: int = 0
     _segment: MultipartSegment | None = None
+    _file_name: str = ""
     _is_file: bool = False
     _has_file: bool = False
     _value: bytearray = field(default_factory=bytearray)
@@ -187,6 +193,7 @@ class _FormReader:
         if self._has_file:
             raise InvalidRequest("There are two files in the form; send each in a request of its own.")
         self._has_file = True
+        self._file_name = segment.filename or ""
 
     def _end(self) -> None:
         if self._segment is not None and not self._is_file:
@@ -217,4 +224,4 @@ class _FormReader:
             raise InvalidRequest(f"There is no file in the form: {HOW_TO}")
         if self.size == 0:
             raise InvalidRequest("The file is empty; send a recording.")
-        return Form(self.fields, self.file)
+        return Form(self.fields, self.file, self._file_name)

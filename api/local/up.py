@@ -19,9 +19,12 @@ from typing import Any
 
 import httpx
 
+from api.admin import demo_key
 from api.local.supervisor import Child
 from api.local.triton_server import SHARED_PROCESSORS, TritonServer
 from api.settings import Settings
+from api.storage.database import database_url
+from api.storage.migrate import migrate
 
 PROJECT = Path(__file__).resolve().parent.parent.parent
 DEMO_CLIP = PROJECT / "examples" / "meeting.flac"
@@ -67,7 +70,9 @@ def run(settings: Settings, options: UpOptions) -> None:
         )
         if exported.returncode != 0:
             raise UpError("The demo models could not be exported.")
-        asyncio.run(_supervise(settings, options, triton, home / "logs"))
+        migrate(database_url(settings.database_url, settings.home))
+        key = demo_key(settings)
+        asyncio.run(_supervise(settings, options, triton, home / "logs", key))
 
 
 @contextmanager
@@ -82,7 +87,7 @@ def _only_one(home: Path) -> Iterator[None]:
         yield
 
 
-async def _supervise(settings: Settings, options: UpOptions, triton: TritonServer, logs: Path) -> None:
+async def _supervise(settings: Settings, options: UpOptions, triton: TritonServer, logs: Path, key: str) -> None:
     triton_url = f"{LOOPBACK}:{options.triton_grpc_port}"
     aliases = settings.model_aliases or dict.fromkeys(PUBLIC_IDS, DEMO_ID)
     api_environment = {
@@ -104,13 +109,14 @@ async def _supervise(settings: Settings, options: UpOptions, triton: TritonServe
         asyncio.get_running_loop().add_signal_handler(signal_, stop.set)
     running = [asyncio.create_task(child.keep_running()) for child in children]
     stopping = asyncio.create_task(stop.wait())
-    smoke = asyncio.create_task(_smoke_transcription(url, logs))
+    smoke = asyncio.create_task(_smoke_transcription(url, logs, key))
     try:
         await _first((smoke, stopping, *running))
         if smoke.done():
             _say(f'heard "{smoke.result()}" in {DEMO_CLIP.relative_to(PROJECT)}')
             _say(f"triton gRPC {triton_url}")
             _say(f"triton metrics http://{LOOPBACK}:{options.triton_metrics_port}/metrics")
+            _say(f"demo key {key}")
             _say(f"tritone ready on {url}")
             running.append(asyncio.create_task(_restart_on_crashed_models(url, server)))
             await _first((stopping, *running))
@@ -145,15 +151,16 @@ async def _first(tasks: Sequence[asyncio.Task[Any]]) -> None:
         task.result()
 
 
-async def _smoke_transcription(url: str, logs: Path) -> str:
+async def _smoke_transcription(url: str, logs: Path, key: str) -> str:
     """The text of the demo clip, as soon as the service gives it."""
     give_up = time.monotonic() + START_TIMEOUT_S
     failure = "it did not answer"
-    async with httpx.AsyncClient(timeout=START_TIMEOUT_S, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(headers=headers, timeout=START_TIMEOUT_S, trust_env=False) as client:
         while time.monotonic() < give_up:
             try:
                 answer = await client.post(
-                    f"{url}/v1/transcribe", files={"file": DEMO_CLIP.read_bytes()}, data={"response_format": "json"}
+                    f"{url}/v1/transcribe", files={"file": DEMO_CLIP.read_bytes()}, data={"store": "false"}
                 )
             except httpx.TransportError as error:
                 failure = str(error)

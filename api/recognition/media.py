@@ -35,6 +35,10 @@ DECODERS = (
     "adpcm_yamaha,pcm_alaw,pcm_mulaw,pcm_u8,pcm_s8,pcm_s16le,pcm_s16be,pcm_s24le,pcm_s24be,pcm_s32le,pcm_s32be,"
     "pcm_s64le,pcm_f32le,pcm_f32be,pcm_f64le,pcm_f64be,pcm_bluray,pcm_dvd"
 )
+ALLOWED = ("-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS)
+INPUT = ("-fd", "0", "-i", "fd:")
+ANNOUNCED = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
+HEADER_OUTPUT_BYTES = 64 * 1024
 BYTES_PER_SAMPLE = 2
 BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
 ERROR_OUTPUT_BYTES = 4096
@@ -103,6 +107,32 @@ async def decode_channels(source: int, limits: DecoderLimits) -> AsyncIterator[A
         yield Audio(_blocks(decoder, channels, ">i2"), decoder.warnings)
 
 
+async def announced_s(source: int, limits: DecoderLimits) -> float | None:
+    """How long the open file `source` says it is, at once; None where it does not say, or ffmpeg would have to guess.
+
+    Only a claim: what is decoded may be shorter or longer.
+    """
+    os.lseek(source, 0, os.SEEK_SET)
+    process = await asyncio.create_subprocess_exec(
+        ffmpeg(), "-nostdin", "-hide_banner", "-loglevel", "info", *ALLOWED, *INPUT,
+        stdin=source, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env={},
+    )  # fmt: skip
+    assert process.stderr is not None
+    try:
+        _restrict(process.pid, limits)
+        said = (await _read(process.stderr, HEADER_OUTPUT_BYTES)).decode(errors="replace")
+    finally:
+        if not process.stderr.at_eof():  # else it is just ending
+            process.kill()
+            while await process.stderr.read(HEADER_OUTPUT_BYTES):
+                pass
+        await process.wait()
+    found = ANNOUNCED.search(said)
+    if found is None or "Estimating duration" in said:
+        return None
+    return int(found[1]) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
 @dataclass
 class _Decoder:
     """A running ffmpeg and what it may still decode."""
@@ -147,10 +177,9 @@ async def _decoder(
 
 def _command(layout: str, container: str, encoding: str) -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"]
-    allowed = ["-protocol_whitelist", "fd", "-format_whitelist", DEMUXERS, "-codec_whitelist", DECODERS]
-    audio = ["-fd", "0", "-i", "fd:", "-map", "0:a:0", "-af", f"{FORWARD},{layout},{FILLED}"]
+    audio = ["-map", "0:a:0", "-af", f"{FORWARD},{layout},{FILLED}"]
     output = ["-c:a", f"pcm_{encoding}", "-f", container, "-flush_packets", "1", "pipe:1"]
-    return [ffmpeg(), *quiet, *allowed, *audio, *output]
+    return [ffmpeg(), *quiet, *ALLOWED, *INPUT, *audio, *output]
 
 
 def _restrict(pid: int, limits: DecoderLimits) -> None:

@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from os import fstat
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -19,11 +20,13 @@ from api.recognition.catalog import SpeechModel
 from api.recognition.channels import apart
 from api.recognition.chunking import ChunkingPolicy, policy_for
 from api.recognition.diarization import Turn, told_apart
-from api.recognition.media import DecoderLimits, decode, decode_channels
+from api.recognition.media import DecoderLimits, announced_s, decode, decode_channels
 from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from api.recognition.windows import WindowRecognizer
-from api.speech import Segment, Transcript
+from api.speech import SAMPLE_RATE_HZ, Segment, Transcript
 
+SURELY_SHORT_BYTES = 100_000
+"""A file as small as this is rarely longer than the minute that is paid for anyway; asking it would take longer."""
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -44,6 +47,26 @@ class TranscriptionOptions:
     split_channels: bool = False
 
 
+class Meter(Protocol):
+    """Whoever pays for the work. What it raises ends it."""
+
+    async def begin(self) -> None:
+        """It is this recording's turn."""
+        ...
+
+    async def cover(self, seconds: float) -> None:
+        """So much of it is, or will be, listened to."""
+        ...
+
+
+class Unmetered:
+    async def begin(self) -> None:
+        pass
+
+    async def cover(self, seconds: float) -> None:
+        pass
+
+
 @dataclass(frozen=True, slots=True)
 class Heard:
     """What was said in one stream of audio, and who spoke when; None where that is not asked for or not known."""
@@ -57,46 +80,50 @@ class Heard:
 
 
 class Transcriber:
-    """The transcription of recordings; one for the whole service, because it bounds how many decode at a time."""
+    """The transcription of recordings by one Triton."""
 
     def __init__(
         self,
         inference: Inference,
         limits: DecoderLimits,
         *,
-        max_decoders: int,
+        decoders: asyncio.Semaphore,
         windows_in_flight: int,
         beam_size: int,
         policy: ChunkingPolicy | None = None,
     ) -> None:
-        """`policy` cuts for every model; without it each model's own, see `policy_for`."""
+        """`decoders` bounds how many decode at a time. `policy` cuts for every model; without it each model's own."""
         self._inference = inference
         self._recognizer = WindowRecognizer(inference.recognizer)
         self._limits = limits
-        self._decoders = asyncio.Semaphore(max_decoders)
+        self._decoders = decoders
         self._windows_in_flight = windows_in_flight
         self._beam_size = beam_size
         self._policy = policy
 
-    async def transcribe(self, source: int, options: TranscriptionOptions) -> Transcript:
+    async def transcribe(self, source: int, options: TranscriptionOptions, meter: Meter | None = None) -> Transcript:
         """The transcript of the open file `source`. Cancelling it ends the decoder and every call to the models.
 
-        Raises UnreadableMedia, InferenceUnavailable, InferenceFailed.
+        Raises UnreadableMedia, InferenceUnavailable, InferenceFailed, and what the meter does.
         """
+        meter = meter or Unmetered()
         async with self._decoders:
+            await meter.begin()
+            if fstat(source).st_size > SURELY_SHORT_BYTES:
+                await meter.cover(await announced_s(source, self._limits) or 0.0)
             if options.split_channels:
-                return await self._transcribe_channels(source, options)
+                return await self._transcribe_channels(source, options, meter)
             async with decode(source, self._limits) as audio:
-                heard = await self._listen(audio.blocks, options)
+                heard = await self._listen(metered(audio.blocks, meter), options)
         segments, speakers = heard.segments, list[str]()
         if heard.turns is not None:
             segments, speakers = told_apart(segments, heard.turns)
         return _transcript(heard, segments, speakers, options, [*audio.warnings, *heard.warnings])
 
-    async def _transcribe_channels(self, source: int, options: TranscriptionOptions) -> Transcript:
+    async def _transcribe_channels(self, source: int, options: TranscriptionOptions, meter: Meter) -> Transcript:
         """Every channel by itself, all at the same time."""
         by_itself = replace(options, speakers=None)
-        async with decode_channels(source, self._limits) as audio, apart(audio.blocks) as channels:
+        async with decode_channels(source, self._limits) as audio, apart(metered(audio.blocks, meter)) as channels:
             heard = await together(self._listen(channel, by_itself) for channel in channels)
         names = [f"Channel {number}" for number in range(1, len(heard) + 1)]
         segments = [
@@ -144,6 +171,15 @@ class Transcriber:
                 except (InferenceFailed, InferenceUnavailable) as failure:
                     warnings.append(f"Who speaks could not be told. {failure}")
         return Heard(language, probability, windows.duration_s, segments, turns, warnings)
+
+
+async def metered(blocks: AsyncIterator[Pcm], meter: Meter) -> AsyncIterator[Pcm]:
+    """The same blocks, each of them paid for before it is handed on."""
+    samples = 0
+    async for block in blocks:
+        samples += len(block)
+        await meter.cover(samples / SAMPLE_RATE_HZ)
+        yield block
 
 
 async def together(works: Iterable[Coroutine[Any, Any, R]]) -> list[R]:

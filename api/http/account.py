@@ -1,0 +1,141 @@
+"""GET, PUT /api/v1/account/"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, get, put
+from litestar.openapi.spec import Operation
+from msgspec import Meta
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from api.accounts import ledger
+from api.accounts.callers import Caller
+from api.accounts.credits import start_of_next_month
+from api.accounts.directory import get_account, update_account
+from api.http.fields import PRINTABLE, read_json
+from api.http.openapi import WITH_KEY, json_body, refusals
+from api.storage.database import Database
+
+Name = Annotated[
+    str,
+    Meta(
+        min_length=1, max_length=200, pattern=PRINTABLE, description="1 to 200 characters in one line, not only spaces"
+    ),
+]
+Email = Annotated[
+    str,
+    Meta(
+        max_length=320,
+        pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+$",
+        description="an address: name@example.org",
+    ),
+]
+
+
+class EmailPreferences(msgspec.Struct, forbid_unknown_fields=True):
+    """What the account wants to be written about."""
+
+    product_updates: bool = False
+    usage_alerts: bool = True
+    weekly_summary: bool = False
+
+
+class PlanBody(msgspec.Struct):
+    """`minutes_per_month` and `transcriptions_per_day` are null where the plan does not limit them."""
+
+    name: str
+    max_file_mb: int
+    concurrency: int
+    requests_per_minute: int
+    minutes_per_month: int | None
+    transcriptions_per_day: int | None
+
+
+class AllowanceBody(msgspec.Struct):
+    """What is left of the plan's minutes of this month."""
+
+    minutes: int
+    remaining: int
+    resets_at: datetime
+
+
+class AccountBody(msgspec.Struct):
+    """`credits` were bought and stay; the plan's minutes of a month, if it has any, are spent first."""
+
+    id: UUID
+    name: str
+    email: str
+    email_preferences: EmailPreferences
+    plan: PlanBody
+    credits: int
+    allowance: AllowanceBody | None
+    created_at: datetime
+
+
+class AccountChanges(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """What is left out stays as it is. Plan and credits are the operator's to change."""
+
+    name: Name | msgspec.UnsetType = msgspec.UNSET
+    email: Email | msgspec.UnsetType = msgspec.UNSET
+    email_preferences: EmailPreferences | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass
+class ChangeOperation(Operation):
+    def __post_init__(self) -> None:
+        self.request_body = json_body(AccountChanges)
+
+
+class AccountController(Controller):
+    path = "/api/v1/account"
+    tags = ["account"]
+    security = WITH_KEY
+
+    @get("/", summary="The account of the key", responses=refusals(400, 401, 403, 429, 503))
+    async def account(self, caller: Caller, database: Database) -> AccountBody:
+        async with database.writing() as connection:
+            return await _body(connection, caller)
+
+    @put(
+        "/",
+        operation_class=ChangeOperation,
+        summary="Change the account's name and e-mail",
+        responses=refusals(400, 401, 403, 413, 429, 503),
+    )
+    async def change(self, caller: Caller, database: Database, data: Any) -> AccountBody:
+        account, changes = caller.account("account"), msgspec.to_builtins(read_json(AccountChanges, data))
+        async with database.writing() as connection:
+            if changes:
+                await update_account(connection, account, changes)
+            return await _body(connection, caller)
+
+
+async def _body(connection: AsyncConnection, caller: Caller) -> AccountBody:
+    id_ = caller.account("account")
+    balance = await ledger.renew(connection, id_, caller.plan, datetime.now(UTC))
+    account, plan = await get_account(connection, id_), caller.plan
+    allowance = None
+    if plan.minutes_per_month:
+        allowance = AllowanceBody(plan.minutes_per_month, balance.allowance, start_of_next_month(datetime.now(UTC)))
+    return AccountBody(
+        id=id_,
+        name=account.name,
+        email=account.email,
+        email_preferences=msgspec.convert(account.email_preferences, EmailPreferences),
+        plan=PlanBody(
+            plan.name,
+            plan.max_file_mb,
+            plan.concurrency,
+            plan.requests_per_minute,
+            plan.minutes_per_month,
+            plan.transcriptions_per_day,
+        ),
+        credits=balance.credits,
+        allowance=allowance,
+        created_at=account.created_at,
+    )

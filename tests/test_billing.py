@@ -1,0 +1,366 @@
+"""What a transcription needs and costs: minutes, credits, places, in the order in which they are asked for."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection, connect
+
+from tests.business import KINDS, LEASE_S, Customer, customer, pcm, serving, speech, until
+from tests.running import FakeService
+from tests.servers import PostgresServer
+
+NewCustomer = Callable[..., Customer]
+SLOW_S = "0.4"  # what the fakes take for a window
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeService]:
+    with serving(request.param, tmp_path_factory.mktemp("spool"), request, fake_delay_s=SLOW_S) as service:
+        yield service
+
+
+@contextmanager
+def talking(customer: Customer, query: str = "") -> Iterator[ClientConnection]:
+    """A live session that has begun."""
+    url = f"{customer.service.url.replace('http', 'ws')}/v1/stream?token={customer.key}&language=en{query}"
+    with connect(url, compression=None) as client:
+        assert json.loads(client.recv(timeout=10))["status"] == "ready"
+        yield client
+
+
+def messages(client: ClientConnection) -> list[dict[str, Any]]:
+    """All that come until it is closed."""
+    received = []
+    try:
+        while True:
+            received.append(json.loads(client.recv(timeout=20)))
+    except ConnectionClosed:
+        return received
+
+
+def test_a_started_minute_is_a_credit(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=10)
+    assert anna.transcribe(speech(59)).status_code == 200
+    assert anna.balance() == 9
+    assert anna.transcribe(speech(61)).status_code == 200
+    assert anna.balance() == 7
+    assert anna.transcribe(speech(150), channels="split").status_code == 200
+    assert anna.balance() == 4
+
+
+def test_what_fails_costs_nothing(service: FakeService, new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=3)
+    for recording, fields in (
+        (b"no audio at all", {}),
+        (speech(1), {"model": "nonsense"}),
+        (speech(1), {"language": "klingon"}),
+        (speech(1), {"response_format": "docm"}),
+        (b"", {}),
+    ):
+        assert anna.transcribe(recording, **fields).status_code == 400
+        assert anna.balance() == 3
+    # A client that leaves in the middle of the work, and one in the middle of its upload.
+    with pytest.raises(httpx.ReadTimeout):
+        anna.client.post("/v1/transcribe", files={"file": speech(100)}, timeout=0.5)
+    with upload(anna, 10_000_000) as connection:
+        connection.sendall(b"x" * 1000)
+        until(lambda: anna.ledger() == 2)
+    until(lambda: anna.balance() == 3)
+    service.assert_nothing_left()
+
+
+def test_fifty_requests_at_once_spend_exactly_the_ten_credits_there_are(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=10)
+    recording = speech(1)
+
+    def until_it_may(_: int) -> int:
+        while True:
+            with httpx.Client(base_url=anna.service.url, headers=anna.headers, timeout=60) as client:
+                answer = client.post("/v1/transcribe", files={"file": recording})
+            if answer.status_code != 429:
+                return answer.status_code
+            time.sleep(0.1)
+
+    with ThreadPoolExecutor(50) as pool:
+        statuses = sorted(pool.map(until_it_may, range(50)))
+    assert statuses == 10 * [200] + 40 * [402]
+    assert anna.balance() == 0
+    refused = anna.transcribe(recording)
+    assert refused.json() == {"error": "No credits remaining. Upgrade your plan."}
+
+
+def test_a_recording_that_costs_more_than_there_is_is_refused_before_it_is_listened_to(
+    new_customer: NewCustomer,
+) -> None:
+    anna = new_customer(credits=2)
+    answer = anna.transcribe(speech(200))
+    assert answer.status_code == 402
+    assert "4 are needed, 2 remain" in answer.json()["error"]
+    assert anna.balance() == 2
+    entry = anna.client.get("/api/v1/transcripts/").json()["results"][0]
+    assert (entry["status"], entry["error"]) == ("failed", answer.json()["error"])
+
+
+def test_a_recording_that_does_not_say_how_long_it_is_is_paid_as_it_goes(new_customer: NewCustomer) -> None:
+    endless = bytearray(speech(200))
+    endless[4:8] = endless[40:44] = b"\xff\xff\xff\xff"  # as programs write that do not know the length yet
+    anna = new_customer(credits=3)
+    assert anna.transcribe(bytes(endless)).status_code == 402
+    assert anna.balance() == 3
+    ben = new_customer(credits=4)
+    assert ben.transcribe(bytes(endless)).status_code == 200
+    assert ben.balance() == 0
+
+
+def test_the_free_plans_minutes_go_first_and_come_again_next_month(new_customer: NewCustomer) -> None:
+    anna = new_customer("free")
+    account = anna.client.get("/api/v1/account/").json()
+    assert account["allowance"]["minutes"] == account["allowance"]["remaining"] == 600
+    assert anna.transcribe(speech(61)).status_code == 200
+    assert anna.client.get("/api/v1/account/").json()["allowance"]["remaining"] == 598
+    poor = new_customer("free")
+    poor.service.tritone("account", "plan", poor.name, "paid")
+    poor.service.tritone("account", "plan", poor.name, "free")
+    assert poor.balance() == 600, "changing plans makes no minutes"
+
+
+def test_a_live_session_pays_what_was_heard(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=5)
+    with talking(anna) as client:
+        client.send(pcm(61))
+        client.send('{"action": "stop"}')
+        last = messages(client)[-1]
+    assert last["is_final"]
+    assert anna.balance() == 3
+    stored = anna.client.get(f"/api/v1/transcripts/{last['id']}/").json()
+    assert (stored["text"], stored["status"], stored["duration"]) == (last["text"], "completed", 61.0)
+
+
+def test_a_live_session_ends_when_the_credits_do_and_loses_no_word(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=1)
+    with talking(anna) as client:
+        for _ in range(7):
+            client.send(pcm(10))
+        received = messages(client)
+    error, last = received[-2:]
+    assert "credits" in error["error"]
+    assert last["is_final"]
+    assert last["duration"] == 60.0
+    assert last["text"].count("tone") >= 50
+    assert anna.balance() == 0
+
+
+def test_who_leaves_a_live_session_pays_for_what_they_were_told(
+    service: FakeService, new_customer: NewCustomer
+) -> None:
+    anna = new_customer(credits=5)
+    with talking(anna) as client:
+        client.send(pcm(1))
+    until(lambda: anna.balance() == 5)  # nothing was said to them yet
+    with talking(anna) as client:
+        for _ in range(7):
+            client.send(pcm(10))
+        while "speaker" not in (message := json.loads(client.recv(timeout=20))) and "words" not in message:
+            pass
+    until(lambda: anna.client.get("/api/v1/transcripts/?status=completed").json()["count"] == 1)
+    assert anna.balance() == 4
+
+
+def test_places_are_shared_by_files_and_live_sessions(new_customer: NewCustomer) -> None:
+    anna = new_customer("free")
+    with talking(anna), talking(anna):
+        refused = anna.transcribe(speech(1))
+        assert refused.status_code == 429
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert "2 at the same time" in refused.json()["error"]
+        with connect(f"{anna.service.url.replace('http', 'ws')}/v1/stream?token={anna.key}") as third:
+            (error,) = messages(third)
+            assert "2 at the same time" in error["error"]
+            assert error["retry_after"] >= 1
+            assert third.close_code == 1013
+    until(lambda: anna.transcribe(speech(1)).status_code == 200)
+    assert anna.balance() == 599
+
+
+def test_a_live_session_with_a_wrong_key_is_none(service: FakeService) -> None:
+    for query in ("?token=tt_live_wrong", "?token=", "?token=tt_live_wrong&language=en"):
+        with connect(f"{service.url.replace('http', 'ws')}/v1/stream{query}") as client:
+            (error,) = messages(client)
+            assert "key" in error["error"]
+            assert client.close_code == 1008
+
+
+@contextmanager
+def upload(customer: Customer | None, size: int, url: str = "") -> Iterator[socket.socket]:
+    """A request for a transcription whose body is announced, and has not been sent."""
+    address = httpx.URL(url or customer.service.url)  # type: ignore[union-attr]
+    key = f"Authorization: Bearer {customer.key}\r\n" if customer else ""
+    head = f"POST /v1/transcribe HTTP/1.1\r\nHost: x\r\n{key}Content-Length: {size}\r\n"
+    with socket.create_connection((address.host, address.port or 80), timeout=10) as connection:
+        connection.sendall(f"{head}Content-Type: multipart/form-data; boundary=B\r\n\r\n".encode())
+        yield connection
+
+
+def test_who_will_be_refused_is_told_before_the_body_comes(service: FakeService, new_customer: NewCustomer) -> None:
+    """Key, plan, size, place: the first that is wrong is what is said."""
+    rich, poor, large = new_customer(credits=50), new_customer(), 2**31
+    wrong = Customer("nobody", "tt_live_wrong", rich.client, service)
+    with talking(rich), talking(rich), talking(rich), talking(rich), talking(rich):
+        for who, size, status in ((wrong, large, 401), (poor, large, 402), (rich, large * 2, 413), (rich, 1000, 429)):
+            with upload(who, size) as connection:
+                answer = ""
+                while '"}' not in answer:
+                    answer += connection.recv(10_000).decode()
+                assert answer.startswith(f"HTTP/1.1 {status} "), (status, answer)
+                assert '{"error":"' in answer
+                assert "connection: close" in answer.lower()
+    until(lambda: rich.transcribe(speech(1)).status_code == 200)  # they have left
+    with upload(rich, 10_000) as connection:
+        connection.settimeout(1)
+        with pytest.raises(TimeoutError):
+            connection.recv(100)  # it is waited for
+
+
+def test_who_is_refused_may_finish_what_they_send(service: FakeService) -> None:
+    """A client that reads nothing while it sends gets its answer all the same."""
+    with upload(Customer("nobody", "tt_live_wrong", service.client, service), 50_000_000) as connection:
+        for _ in range(50):
+            connection.sendall(bytes(1_000_000))
+        assert connection.recv(1000).startswith(b"HTTP/1.1 401 ")
+
+
+def test_every_answer_says_how_many_requests_are_left(service: FakeService, new_customer: NewCustomer) -> None:
+    anna = new_customer("free")
+    left = [
+        int(anna.client.get(path).headers["RateLimit-Remaining"]) for path in ("/v1/models", "/nowhere", "/v1/models")
+    ]
+    assert left in ([119, 118, 117], [119, 118, 119], [119, 119, 118]), "a new minute may begin in between"
+    for path in ("/health", "/schema/openapi.json", "/metrics", "/nowhere", "/v1/languages", "/v1/stream"):
+        answer = service.client.get(path)
+        assert int(answer.headers["RateLimit-Limit"]) == 60
+        assert 1 <= int(answer.headers["RateLimit-Reset"]) <= 60
+        assert answer.headers["RateLimit-Policy"] == "60;w=60"
+    wrong = service.client.get("/v1/models", headers={"Authorization": "Bearer tt_live_wrong"})
+    assert int(wrong.headers["RateLimit-Remaining"]) < 60
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_requests_a_minute_are_limited(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    plans = tmp_path / "plans.toml"
+    plans.write_text("[anonymous]\nmax_file_mb = 1\nconcurrency = 1\nrequests_per_minute = 3\n")
+    spool = tmp_path / "spool"
+    with serving(kind, spool, request, plans=plans) as service:
+        answers = [service.client.get("/v1/languages") for _ in range(8)]
+        assert {answer.status_code for answer in answers} == {200, 429}
+        refused = next(answer for answer in answers if answer.status_code == 429)
+        assert refused.headers["RateLimit-Remaining"] == "0"
+        assert refused.headers["Retry-After"] == refused.headers["RateLimit-Reset"]
+        assert "3 requests a minute" in refused.json()["error"]
+        assert service.client.get("/health").status_code == 200
+
+
+def test_without_an_anonymous_plan_everything_needs_a_key(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    plans = tmp_path / "plans.toml"
+    plans.write_text("[house]\nmax_file_mb = 1\nconcurrency = 1\nrequests_per_minute = 100\n")
+    with serving("sqlite", tmp_path / "spool", request, plans=plans) as service:
+        for path in ("/v1/models", "/v1/transcribe", "/nowhere"):
+            answer = service.client.get(path)
+            assert answer.status_code == 401, path
+            assert "needs an API key" in answer.json()["error"]
+        for path in ("/health", "/metrics", "/schema", "/schema/openapi.json"):
+            assert service.client.get(path).status_code == 200, path
+        with customer(service, "house").client as client:
+            assert client.get("/v1/models").status_code == 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_a_key_there_are_three_a_day(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    with serving(kind, tmp_path, request, trusted_proxies="127.0.0.1, 10.0.0.0/8") as service:
+
+        def transcribe(address: str, recording: bytes = speech(1)) -> httpx.Response:
+            headers = {"X-Forwarded-For": address}
+            return service.client.post("/v1/transcribe", files={"file": recording}, headers=headers)
+
+        assert transcribe("203.0.113.1", b"no audio").status_code == 400, "is none"
+        statuses = [transcribe("203.0.113.1") for _ in range(4)]
+        assert [answer.status_code for answer in statuses] == [200, 200, 200, 429]
+        assert statuses[2].headers["RateLimit-Remaining"] == "0"
+        assert statuses[3].headers["RateLimit-Policy"] == "3;w=86400"
+        assert 1 <= int(statuses[3].headers["Retry-After"]) <= 86400
+        # Whoever writes the header on top of the proxies' own is found behind them; another address is another's.
+        assert transcribe("198.51.100.7, 203.0.113.1, 10.1.2.3").status_code == 429
+        assert transcribe("203.0.113.2").status_code == 200
+        # A household has a whole IPv6 network.
+        assert [transcribe(f"2001:db8:1:2::{n}").status_code for n in range(4)] == [200, 200, 200, 429]
+        assert transcribe("2001:db8:1:3::1").status_code == 200
+        with upload(None, 101 * 1024**2 + 2**22, service.url) as connection:
+            assert connection.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_header_that_no_proxy_of_ours_wrote_is_not_believed(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    with serving("sqlite", tmp_path, request) as service:
+        answers = [
+            service.client.post(
+                "/v1/transcribe", files={"file": speech(1)}, headers={"X-Forwarded-For": f"203.0.113.{number}"}
+            )
+            for number in range(4)
+        ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_killed_process_held_is_free_when_its_lease_runs_out(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with serving(kind, tmp_path, request, fake_delay_s="60") as dying:
+        anna = customer(dying, credits=5)
+        with anna.client, ThreadPoolExecutor() as pool:
+            running = [pool.submit(anna.transcribe, speech(1)) for _ in range(5)]
+            until(lambda: anna.client.get("/api/v1/transcripts/?status=processing").json()["count"] == 5)
+            assert anna.balance() == 0
+            dying.process.kill()
+            assert all(one.exception(10) is not None for one in running)
+        assert anna.ledger() == 0
+        settings = {name: dying.environment[name.upper()] for name in ("database_url", "redis_url") if kind != "sqlite"}
+        spool = tmp_path / "spool"
+        with serving(
+            "sqlite", spool, request, home=dying.home.name, secret="of the tests" * (kind != "sqlite"), **settings
+        ) as next_:
+            again = Customer(anna.name, anna.key, httpx.Client(base_url=next_.url, headers=anna.headers), next_)
+            with again.client:
+                until(lambda: again.balance() == 5, timeout_s=3 * LEASE_S + 10)
+                assert again.transcribe(speech(1)).status_code == 200
+                failed = again.client.get("/api/v1/transcripts/?status=failed").json()
+    assert failed["count"] == 5
+    assert {entry["error"] for entry in failed["results"]} == {"The service was stopped while it was working on this."}
+
+
+def test_without_its_database_the_service_says_so_and_recovers(
+    request: pytest.FixtureRequest, tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    with serving("postgresql+redis", tmp_path, request) as service:
+        anna = customer(service, credits=5)
+        with anna.client:
+            assert anna.transcribe(speech(1)).status_code == 200
+            postgres_server.stop()
+            try:
+                away = anna.transcribe(speech(1))
+                assert away.status_code == 503
+                assert int(away.headers["Retry-After"]) >= 1
+                assert service.client.post("/v1/transcribe", files={"file": speech(1)}).status_code == 200
+            finally:
+                postgres_server.start()
+            until(lambda: anna.client.get("/api/v1/account/").status_code == 200)
+            assert anna.transcribe(speech(1)).status_code == 200
+            assert anna.balance() == 3
