@@ -177,7 +177,9 @@ def hear(inference: InProcess, recordings: Sequence[Recording], **options: Any) 
 
 async def transcribe(inference: InProcess, samples: Floats) -> Transcript:
     """By the pipeline of the service, from a WAV file on."""
-    transcriber = Transcriber(inference.inference(), LIMITS, max_decoders=1, windows_in_flight=1, beam_size=5)
+    transcriber = Transcriber(
+        inference.inference(), LIMITS, decoders=asyncio.Semaphore(1), windows_in_flight=1, beam_size=5
+    )
     model = SpeechModel("demo", "demo", inference.card)
     with tempfile.TemporaryFile() as file:
         soundfile.write(file, pcm(samples), SAMPLE_RATE_HZ, format="WAV")

@@ -25,7 +25,7 @@ import httpx
 import psutil
 
 from bench.recordings import clips
-from bench.service import listener
+from bench.service import authorization, listener
 
 SHARED_MEMORY = Path("/dev/shm")
 SHARED_MEMORY_PREFIX = "--backend-config=python,shm-region-prefix-name="
@@ -69,7 +69,9 @@ class Service:
 
     def session(self, clients: int) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=clients)
-        return httpx.AsyncClient(base_url=self.url, timeout=REQUEST_LIMIT_S, limits=limits, trust_env=False)
+        return httpx.AsyncClient(
+            base_url=self.url, headers=authorization(), timeout=REQUEST_LIMIT_S, limits=limits, trust_env=False
+        )
 
     def footprint(self) -> Footprint:
         files = [_target(link) for link in Path(f"/proc/{self.api.pid}/fd").iterdir()]

@@ -23,7 +23,7 @@ import soundfile
 from websockets.sync.client import connect
 
 from bench.recordings import SAMPLE_RATE_HZ, write_recording
-from bench.service import listener
+from bench.service import authorization, listener
 from export_scripts.scoring import word_error_rate
 
 
@@ -45,7 +45,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 text = _speak(arguments.url, recording.path, arguments.live)
             else:
                 with recording.path.open("rb") as stream:
-                    answer = httpx.post(f"{arguments.url}/v1/transcribe", files={"file": stream}, timeout=None)
+                    answer = httpx.post(
+                        f"{arguments.url}/v1/transcribe",
+                        headers=authorization(),
+                        files={"file": stream},
+                        data={"store": "false"},
+                        timeout=None,
+                    )
                 text = answer.raise_for_status().json()["text"]
             elapsed = time.perf_counter() - started
             over.set()
@@ -60,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _speak(url: str, recording: Path, speed: float) -> str:
     """The last message's text of a live session."""
-    with connect(url.replace("http", "ws", 1) + "/v1/stream", compression=None, max_size=None) as client:
+    address = url.replace("http", "ws", 1) + "/v1/stream"
+    with connect(address, additional_headers=authorization(), compression=None, max_size=None) as client:
 
         def speak() -> None:
             begun, sent = time.perf_counter(), 0

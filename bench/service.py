@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import httpx
 import psutil
+
+
+def authorization() -> dict[str, str]:
+    """The header with the key in TRITONE_KEY, or with the one that `tritone up` keeps where it runs."""
+    kept = Path(os.environ.get("TRITONE_HOME", ".tritone")) / "demo.key"
+    key = os.environ.get("TRITONE_KEY") or (kept.read_text().strip() if kept.exists() else "")
+    return {"Authorization": f"Bearer {key}"} if key else {}
 
 
 def listener(port: int) -> psutil.Process:

@@ -35,7 +35,7 @@ import soundfile
 from rapidfuzz.distance import Levenshtein
 from websockets.asyncio.client import connect
 
-from bench.service import cpu_seconds, family, listener, window_counts
+from bench.service import authorization, cpu_seconds, family, listener, window_counts
 from export_scripts.demo.speech.espeak import Espeak
 from export_scripts.demo.speech.voices import unseen_voice
 from export_scripts.demo.whisper.held_out import Recording, meeting
@@ -125,7 +125,7 @@ def speech(seconds: float) -> list[Recording]:
 
 
 async def transcribe(url: str, recordings: Sequence[Recording]) -> list[str]:
-    async with httpx.AsyncClient(base_url=url, timeout=600) as client:
+    async with httpx.AsyncClient(base_url=url, headers=authorization(), timeout=600) as client:
         return [await send_file(client, recording) for recording in recordings]
 
 
@@ -176,7 +176,7 @@ async def all_sessions(
         return await session(arguments, config, recordings[number % len(recordings)])
 
     async def files() -> None:
-        async with httpx.AsyncClient(base_url=arguments.url, timeout=600) as client:
+        async with httpx.AsyncClient(base_url=arguments.url, headers=authorization(), timeout=600) as client:
             while True:
                 await send_file(client, rng.choice(recordings))
 
@@ -195,7 +195,7 @@ async def session(arguments: argparse.Namespace, config: dict[str, object], reco
     frame_s = arguments.frame_ms / 1000
     frame_bytes = 2 * int(frame_s * SAMPLE_RATE_HZ)
     url = arguments.url.replace("http", "ws", 1) + "/v1/stream"
-    async with connect(url, compression=None, max_size=None) as socket:
+    async with connect(url, additional_headers=authorization(), compression=None, max_size=None) as socket:
         await socket.send(msgspec.json.encode(config).decode())
         assert msgspec.json.decode(await socket.recv())["status"] == "ready"
         begun = time.perf_counter()

@@ -39,7 +39,7 @@ from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from bench.in_process import InProcess
 from bench.recordings import Clip, clips, write_recording
-from bench.service import cpu_seconds, family, window_counts
+from bench.service import authorization, cpu_seconds, family, window_counts
 from export_scripts.scoring import word_error_rate
 
 CORES = os.cpu_count() or 1
@@ -183,7 +183,8 @@ class Service:
                 answers.append(Answer(clip, elapsed, answer.raise_for_status().json()["text"]))
 
         limits = httpx.Limits(max_connections=clients)
-        async with httpx.AsyncClient(base_url=self._url, timeout=600, limits=limits) as session:
+        headers = authorization()
+        async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=600, limits=limits) as session:
             await asyncio.gather(*(client(session) for _ in range(clients)))
         return answers
 
@@ -193,7 +194,9 @@ def measure_pipeline(inference: InProcess, work: Sequence[Clip]) -> Outcome:
 
 
 async def _measure_pipeline(inference: InProcess, work: Sequence[Clip]) -> Outcome:
-    transcriber = Transcriber(inference.inference(), LIMITS, max_decoders=1, windows_in_flight=1, beam_size=5)
+    transcriber = Transcriber(
+        inference.inference(), LIMITS, decoders=asyncio.Semaphore(1), windows_in_flight=1, beam_size=5
+    )
     model = SpeechModel("demo", "demo", inference.card)
     answers = []
     cpu, started = time.process_time(), time.perf_counter()

@@ -75,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def measure(inference: InProcess, policy: ChunkingPolicy, recordings: Sequence[Recording]) -> tuple[str, str]:
     transcriber = Transcriber(
-        inference.inference(), LIMITS, max_decoders=1, windows_in_flight=1, beam_size=5, policy=policy
+        inference.inference(), LIMITS, decoders=asyncio.Semaphore(1), windows_in_flight=1, beam_size=5, policy=policy
     )
     model = SpeechModel("demo", "demo", inference.card)
     texts = []
