@@ -55,7 +55,6 @@ def replicas(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
     log.touch()
     monkeypatch.setenv("FAKE_LOG", str(log))
     spools = tmp_path / "one", tmp_path / "other"
-    for spool in spools:
     shared = {"plans": tmp_path / "plans.toml", "fake_delay_s": "0.3"}
     with ExitStack() as both:
         one = both.enter_context(serving("postgresql+redis", spools[0], request, **shared))
@@ -138,11 +137,11 @@ def test_redis_may_stop_and_come_back_under_load(replicas: Replicas, redis_serve
         async with load(anna, replicas.services, clients=20) as statuses:
             await asyncio.sleep(1)
             assert shared() == [1, 1]
-            await asyncio.to_thread(redis_server.kill)
+            redis_server.kill()
             await asyncio.sleep(2)
             assert shared() == [0, 0]
             before = statuses[200]
-            await asyncio.to_thread(redis_server.start)
+            redis_server.start()  # here: it ends with the thread that starts it
             await asyncio.sleep(3)
             assert statuses[200] > before
         return statuses

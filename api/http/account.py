@@ -11,12 +11,12 @@ import msgspec
 from litestar import Controller, get, put
 from litestar.openapi.spec import Operation
 from msgspec import Meta
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import ledger
 from api.accounts.callers import Caller
-from api.accounts.credits import start_of_next_month
-from api.accounts.directory import get_account, update_account
+from api.accounts.credits import month_of, start_of_next_month
+from api.accounts.directory import Account, get_account, update_account
+from api.accounts.plans import Plan
 from api.http.fields import PRINTABLE, read_json
 from api.http.openapi import WITH_KEY, json_body, refusals
 from api.storage.database import Database
@@ -98,8 +98,14 @@ class AccountController(Controller):
 
     @get("/", summary="The account of the key", responses=refusals(400, 401, 403, 429, 503))
     async def account(self, caller: Caller, database: Database) -> AccountBody:
-        async with database.writing() as connection:
-            return await _body(connection, caller)
+        id_ = caller.account("account")
+        async with database.reading() as connection:
+            account = await get_account(connection, id_)
+        if account.balance.month != month_of(datetime.now(UTC)):
+            async with database.writing() as connection:
+                await ledger.renew(connection, id_, caller.plan, datetime.now(UTC))
+                account = await get_account(connection, id_)
+        return _body(account, caller.plan)
 
     @put(
         "/",
@@ -108,34 +114,27 @@ class AccountController(Controller):
         responses=refusals(400, 401, 403, 413, 429, 503),
     )
     async def change(self, caller: Caller, database: Database, data: Any) -> AccountBody:
-        account, changes = caller.account("account"), msgspec.to_builtins(read_json(AccountChanges, data))
+        id_, changes = caller.account("account"), msgspec.to_builtins(read_json(AccountChanges, data))
         async with database.writing() as connection:
+            await ledger.renew(connection, id_, caller.plan, datetime.now(UTC))
             if changes:
-                await update_account(connection, account, changes)
-            return await _body(connection, caller)
+                await update_account(connection, id_, changes)
+            account = await get_account(connection, id_)
+        return _body(account, caller.plan)
 
 
-async def _body(connection: AsyncConnection, caller: Caller) -> AccountBody:
-    id_ = caller.account("account")
-    balance = await ledger.renew(connection, id_, caller.plan, datetime.now(UTC))
-    account, plan = await get_account(connection, id_), caller.plan
+def _body(account: Account, plan: Plan) -> AccountBody:
     allowance = None
     if plan.minutes_per_month:
-        allowance = AllowanceBody(plan.minutes_per_month, balance.allowance, start_of_next_month(datetime.now(UTC)))
+        resets_at = start_of_next_month(datetime.now(UTC))
+        allowance = AllowanceBody(plan.minutes_per_month, account.balance.allowance, resets_at)
     return AccountBody(
-        id=id_,
+        id=account.id,
         name=account.name,
         email=account.email,
         email_preferences=msgspec.convert(account.email_preferences, EmailPreferences),
-        plan=PlanBody(
-            plan.name,
-            plan.max_file_mb,
-            plan.concurrency,
-            plan.requests_per_minute,
-            plan.minutes_per_month,
-            plan.transcriptions_per_day,
-        ),
-        credits=balance.credits,
+        plan=msgspec.convert(plan, PlanBody, from_attributes=True),
+        credits=account.balance.credits,
         allowance=allowance,
         created_at=account.created_at,
     )
