@@ -256,7 +256,7 @@ def test_what_is_older_than_the_retention_is_deleted(kind: str, request: pytest.
 def test_a_private_cloud_gets_its_accounts_requests_and_nobody_elses(
     service: FakeService, new_customer: NewCustomer
 ) -> None:
-    anna, ben = new_customer("house"), new_customer("house")
+    anna, ben = new_customer(credits=5), new_customer("house")
     assert anna.client.get("/api/v1/cloud/").json() == {"count": 0, "instances": []}
     added = service.tritone("cloud", "add", anna.name, "127.0.0.1:9", "--name", "cellar")  # nobody listens there
     answer = anna.client.get("/api/v1/cloud/").json()
@@ -265,6 +265,7 @@ def test_a_private_cloud_gets_its_accounts_requests_and_nobody_elses(
     assert (instance["name"], instance["url"], instance["status"]) == ("cellar", "127.0.0.1:9", "unavailable")
     assert instance["error"]
     assert anna.transcribe(speech(1)).status_code == 503, "its audio goes nowhere else"
+    assert anna.balance() == 5
     assert anna.client.get("/v1/models").status_code == 503
     assert ben.transcribe(speech(1)).status_code == 200
     assert instance["id"] in added

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from time import monotonic
 
 from api.accounts import ledger
 from api.accounts.plans import Plan, Plans
@@ -34,23 +36,31 @@ class Housekeeping:
         self._retention = timedelta(days=retention_days)
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. What renews a lease waits for nothing else: it must come in time."""
+        async with asyncio.TaskGroup() as chores:
+            for chore in (self._jobs.limiter.renew, self._jobs.prolong, self._tidy):
+                chores.create_task(self._again_and_again(chore))
+
+    async def _again_and_again(self, chore: Callable[[], Awaitable[None]]) -> None:
         is_away = False
         while True:
+            began = monotonic()
             try:
-                await self._jobs.prolong()
-                await self._reception.write_down_uses()
-                while await self.release_expired():
-                    pass
-                await self.purge()
+                await chore()
                 is_away = False
             except StorageUnavailable:
                 if not is_away:
-                    log.warning("The database is away; leases are renewed when it is back")
+                    log.warning("The database is away; what is due is done when it is back")
                 is_away = True
             except Exception:
                 log.exception("Housekeeping failed")
-            await asyncio.sleep(self._jobs.lease_s / 3)
+            await asyncio.sleep(max(0.0, began + self._jobs.lease_s / 3 - monotonic()))
+
+    async def _tidy(self) -> None:
+        await self._reception.write_down_uses()
+        while await self.release_expired():
+            pass
+        await self.purge()
 
     async def release_expired(self) -> int:
         """How many jobs of processes that died gave back what they held."""

@@ -87,7 +87,6 @@ class Jobs:
 
     async def prolong(self) -> None:
         """Say that all of them are still at it."""
-        await self.limiter.renew()
         if self._open:
             async with self.database.writing() as connection:
                 await ledger.prolong(connection, self._open, lease_s=self.lease_s, now=datetime.now(UTC))
