@@ -19,7 +19,7 @@ from api.accounts.keys import Scope, load_secret
 from api.accounts.plans import Plan, Plans, load_plans
 from api.errors import InvalidKey, InvalidRequest
 from api.http.fields import PRINTABLE
-from api.settings import Settings
+from api.settings import Settings, SettingsError
 from api.storage.database import Database, database_url
 
 DEMO_ACCOUNT = "demo"
@@ -75,6 +75,8 @@ async def list_accounts(settings: Settings) -> list[str]:
 
 
 async def credit(settings: Settings, reference: str, amount: int, note: str) -> list[str]:
+    if len(note) > 200:
+        raise InvalidRequest("A note has at most 200 characters.")
     async with office(settings) as at:
         account = await directory.find_account(at.connection, reference)
         balance = await ledger.credit(at.connection, account.id, at.plan(account.plan), amount, note=note, now=at.now)
@@ -92,6 +94,8 @@ async def change_plan(settings: Settings, reference: str, plan: str) -> list[str
 async def create_key(
     settings: Settings, reference: str, name: str, scopes: Sequence[Scope], expires_in_days: int | None
 ) -> list[str]:
+    if not 1 <= len(name) <= 100 or (expires_in_days is not None and not 1 <= expires_in_days <= 36500):
+        raise InvalidRequest("A key's name has 1 to 100 characters, and it expires in 1 to 36500 days.")
     expires_at = None if expires_in_days is None else datetime.now(UTC) + timedelta(days=expires_in_days)
     async with office(settings) as at:
         account = await directory.find_account(at.connection, reference)
@@ -121,6 +125,8 @@ async def revoke_key(settings: Settings, reference: str, key_id: UUID) -> list[s
 
 
 async def add_cloud(settings: Settings, reference: str, name: str, url: str) -> list[str]:
+    if not re.fullmatch(PRINTABLE, name) or len(name) > 100:
+        raise InvalidRequest("An instance's name has 1 to 100 characters in one line.")
     async with office(settings) as at:
         account = await directory.find_account(at.connection, reference)
         instance = await cloud.add_instance(at.connection, account.id, name, url)
@@ -162,6 +168,8 @@ async def _is_good(settings: Settings, key: str) -> bool:
 
 async def _make_demo_key(settings: Settings) -> str:
     async with office(settings) as at:
+        if not at.plans.names:
+            raise SettingsError("TRITONE_PLANS names no plan that an account can have.")
         plan = DEMO_PLAN if at.plans.get(DEMO_PLAN) else at.plans.names[0]
         accounts = await directory.list_accounts(at.connection)
         known = [account for account in accounts if account.name == DEMO_ACCOUNT]

@@ -6,10 +6,20 @@ import logging
 
 import uvicorn
 from litestar import Litestar
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from api.settings import Settings
 
 PING_INTERVAL_S = 20.0
+
+
+class WebSocketProtocol(WebSocketsSansIOProtocol):
+    """uvicorn's neither answers nor closes a handshake that its parser refuses, and stumbles over it when it stops."""
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self.handshake_initiated and self.conn.handshake_exc is not None:
+            self.transport.close()
 
 
 def serve(app: Litestar, settings: Settings, *, log_level: str = "info") -> None:
@@ -20,7 +30,7 @@ def serve(app: Litestar, settings: Settings, *, log_level: str = "info") -> None
         host=settings.host,
         port=settings.port,
         http="h11",  # unlike httptools, it bounds the size of headers
-        ws="websockets-sansio",
+        ws=WebSocketProtocol,
         # A message that is larger than it may be is answered with an error; one much larger just ends the connection.
         ws_max_size=2 * settings.max_frame_bytes,
         # Pings keep proxies from closing a quiet connection. They end none: while a client sends faster than it is

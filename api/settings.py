@@ -21,6 +21,8 @@ class SettingsError(Exception):
 # These variables are known by the same names elsewhere; all others begin with TRITONE_.
 UNPREFIXED = frozenset({"host", "port", "triton_url", "database_url", "redis_url", "retention_days"})
 
+CONFIDENTIAL = frozenset({"secret", "database_url", "redis_url"})
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """A field's name in capitals is its variable, with TRITONE_ before it unless it is one of UNPREFIXED."""
@@ -102,7 +104,8 @@ def from_env(environment: Mapping[str, str] = os.environ) -> Settings:
                 else:
                     values[field.name] = msgspec.convert(raw, field.type, strict=False)
             except msgspec.MsgspecError as error:
-                raise SettingsError(f"{variable}={raw!r}: {error}") from error
+                shown = "…" if field.name in CONFIDENTIAL else repr(raw)
+                raise SettingsError(f"{variable}={shown}: {error}") from error
     return Settings(**values)
 
 

@@ -104,6 +104,17 @@ def test_an_expired_key_is_401(service: FakeService, anna: Customer) -> None:
     past = anna.client.post("/api/v1/keys/", json={"name": "over", "expires_at": "2020-01-01T00:00:00Z"})
     assert past.status_code == 400
     assert "future" in past.json()["error"]
+    never = anna.client.post("/api/v1/keys/", json={"name": "x", "expires_at": "9999-12-31T23:59:59-23:59"})
+    assert never.status_code == 400
+
+
+def test_a_key_makes_none_that_outlives_it(service: FakeService, anna: Customer) -> None:
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    made = anna.client.post("/api/v1/keys/", json={"name": "a day", "expires_at": tomorrow.isoformat()}).json()
+    with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {made['key']}"}) as client:
+        assert client.post("/api/v1/keys/", json={"name": "x"}).json()["expires_at"] == made["expires_at"]
+        later = (tomorrow + timedelta(days=1)).isoformat()
+        assert client.post("/api/v1/keys/", json={"name": "x", "expires_at": later}).status_code == 403
 
 
 def test_a_key_does_what_its_scopes_say_and_no_key_makes_a_mightier_one(
@@ -148,12 +159,16 @@ def test_the_account_changes_what_is_its_own_to_change(anna: Customer) -> None:
     assert after.json() == anna.client.get("/api/v1/account/").json()
     assert after.json()["name"] == "Anna & Co"
     assert after.json()["email_preferences"]["usage_alerts"] is False
+    half = anna.client.put("/api/v1/account/", json={"email_preferences": {"weekly_summary": True}}).json()
+    assert half["email_preferences"] == {"product_updates": False, "usage_alerts": False, "weekly_summary": True}
     wrongs: tuple[Any, ...] = (
         {"plan": "house"},
         {"credits": 1000},
         {"name": ""},
         {"name": " "},
         {"name": "a\nb"},
+        {"name": "a\n"},
+        {"name": "a\x9b1m"},
         {"name": 201 * "x"},
         {"email": "nobody"},
         {"email_preferences": {"usage_alerts": "maybe"}},
@@ -164,7 +179,10 @@ def test_the_account_changes_what_is_its_own_to_change(anna: Customer) -> None:
         answer = anna.client.put("/api/v1/account/", json=wrong)
         assert answer.status_code == 400, (wrong, answer.text)
         assert answer.json()["error"], wrong
-    assert anna.client.get("/api/v1/account/").json() == after.json()
+    for raw in (b"", b"{", b"[" * 100_000, b'{"name": "\xff"}', b'{"name": 1e999}'):
+        answer = anna.client.put("/api/v1/account/", content=raw)
+        assert answer.status_code in (400, 413), (raw[:10], answer.text)
+    assert anna.client.get("/api/v1/account/").json() == half
 
 
 def test_the_demo_key_is_the_same_each_time_while_it_is_good(service: FakeService) -> None:

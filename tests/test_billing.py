@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -129,10 +130,10 @@ def test_the_free_plans_minutes_go_first_and_come_again_next_month(new_customer:
     assert account["allowance"]["minutes"] == account["allowance"]["remaining"] == 600
     assert anna.transcribe(speech(61)).status_code == 200
     assert anna.client.get("/api/v1/account/").json()["allowance"]["remaining"] == 598
-    poor = new_customer("free")
-    poor.service.tritone("account", "plan", poor.name, "paid")
-    poor.service.tritone("account", "plan", poor.name, "free")
-    assert poor.balance() == 600, "changing plans makes no minutes"
+    anna.service.tritone("account", "plan", anna.name, "paid")
+    assert anna.balance() == 0
+    anna.service.tritone("account", "plan", anna.name, "free")
+    assert anna.balance() == 598, "changing plans makes no minutes"
 
 
 def test_a_live_session_pays_what_was_heard(new_customer: NewCustomer) -> None:
@@ -177,6 +178,25 @@ def test_who_leaves_a_live_session_pays_for_what_they_were_told(
     assert anna.balance() == 4
 
 
+def test_words_that_may_still_change_are_words_told(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=5)
+    with talking(anna) as client:
+        client.send(pcm(10))
+        while not json.loads(client.recv(timeout=20)).get("partial"):
+            pass
+    until(lambda: anna.balance() == 4)
+
+
+def test_a_live_session_without_audio_costs_nothing(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=5)
+    for message in ('{"action": "stop"}', '{"action": "bogus"}', "not json"):
+        with talking(anna) as client:
+            client.send(message)
+            messages(client)
+        until(lambda: anna.balance() == 5)
+    assert anna.client.get("/api/v1/transcripts/?status=completed").json()["count"] == 0
+
+
 def test_places_are_shared_by_files_and_live_sessions(new_customer: NewCustomer) -> None:
     anna = new_customer("free")
     with talking(anna), talking(anna):
@@ -194,7 +214,7 @@ def test_places_are_shared_by_files_and_live_sessions(new_customer: NewCustomer)
 
 
 def test_a_live_session_with_a_wrong_key_is_none(service: FakeService) -> None:
-    for query in ("?token=tt_live_wrong", "?token=", "?token=tt_live_wrong&language=en"):
+    for query in ("?token=tt_live_wrong", "?token=", "?token=tt_live_wrong&language=en", "?token=tt_live_%00a"):
         with connect(f"{service.url.replace('http', 'ws')}/v1/stream{query}") as client:
             (error,) = messages(client)
             assert "key" in error["error"]
@@ -232,6 +252,17 @@ def test_who_will_be_refused_is_told_before_the_body_comes(service: FakeService,
             connection.recv(100)  # it is waited for
 
 
+def test_a_json_body_is_not_waited_for_either(service: FakeService, new_customer: NewCustomer) -> None:
+    listener = new_customer(scopes=("transcribe",))
+    for method, path in (("PUT", "account"), ("POST", "keys"), ("PATCH", f"transcripts/{uuid4()}")):
+        for key, status in ((f"Authorization: Bearer {listener.key}\r\n", 403), ("", 401)):
+            address = httpx.URL(service.url)
+            with socket.create_connection((address.host, address.port or 80), timeout=10) as connection:
+                head = f"{method} /api/v1/{path}/ HTTP/1.1\r\nHost: x\r\n{key}Content-Length: 1000000\r\n\r\n"
+                connection.sendall(head.encode())
+                assert connection.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())
+
+
 def test_who_is_refused_may_finish_what_they_send(service: FakeService) -> None:
     """A client that reads nothing while it sends gets its answer all the same."""
     with upload(Customer("nobody", "tt_live_wrong", service.client, service), 50_000_000) as connection:
@@ -251,8 +282,8 @@ def test_every_answer_says_how_many_requests_are_left(service: FakeService, new_
         assert int(answer.headers["RateLimit-Limit"]) == 60
         assert 1 <= int(answer.headers["RateLimit-Reset"]) <= 60
         assert answer.headers["RateLimit-Policy"] == "60;w=60"
-    wrong = service.client.get("/v1/models", headers={"Authorization": "Bearer tt_live_wrong"})
-    assert int(wrong.headers["RateLimit-Remaining"]) < 60
+    for wrong in ({"Authorization": "Bearer tt_live_wrong"}, {"Authorization": "Basic x"}, {"Host": "a b"}):
+        assert int(service.client.get("/v1/models", headers=wrong).headers["RateLimit-Remaining"]) < 60
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -317,6 +348,24 @@ def test_a_header_that_no_proxy_of_ours_wrote_is_not_believed(tmp_path: Path, re
             for number in range(4)
         ]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_takes_longer_than_a_lease_keeps_what_it_holds(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with serving(kind, tmp_path, request, fake_delay_s=str(2.5 * LEASE_S)) as service:
+        anna = customer(service, credits=5)
+        with anna.client, ThreadPoolExecutor() as pool:
+            running = [pool.submit(anna.transcribe, speech(1)) for _ in range(5)]
+            until(lambda: anna.client.get("/api/v1/transcripts/?status=processing").json()["count"] == 5)
+            began = time.monotonic()
+            while time.monotonic() < began + 1.8 * LEASE_S:
+                assert anna.ledger() == 0
+                assert anna.client.get("/api/v1/transcripts/?status=processing").json()["count"] == 5
+                time.sleep(0.2)
+            assert [one.result().status_code for one in running] == 5 * [200]
+            assert anna.balance() == 0
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -214,6 +214,25 @@ def test_fifty_at_once_spend_exactly_the_ten_credits_there_are(any_database: Dat
     runner.run(run())
 
 
+def test_a_job_that_is_heard_of_again_has_not_expired(any_database: Database, runner: asyncio.Runner) -> None:
+    """Somebody looks for dead ones, and it is prolonged before they act on what they saw."""
+    job, now, plan = new_id(), datetime.now(UTC), PLANS["some"]
+
+    async def run() -> str:
+        async with any_database.writing() as c:
+            account = (await create_account(c, "A", "", plan.name)).id
+            await ledger.hold(c, account, job, plan, minutes=1, lease_s=1, now=now)
+            later = now + timedelta(seconds=2)
+            assert [found for found, _, _ in await ledger.expired(c, later)] == [job]
+            await ledger.prolong(c, [job], lease_s=LEASE_S, now=later)
+            await ledger.release(c, account, job, plan, now=later, state="expired")
+            state: str = (await c.execute(sa.select(jobs.c.state))).scalar_one()
+        await any_database.close()
+        return state
+
+    assert runner.run(run()) == "open"
+
+
 @given(seconds=st.floats(0, 10**6))
 def test_a_credit_is_a_started_minute(seconds: float) -> None:
     minutes = started_minutes(seconds)

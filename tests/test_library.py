@@ -84,7 +84,7 @@ class Shelf:
         return [entry.id for entry in self.page(**query).results]
 
     def revise(self, id_: UUID, **revision: Any) -> Stored:
-        stored: Stored = self.do(library.revise, self.mine, id_, Revision(**revision))
+        stored: Stored = self.run(library.revise(self.database, self.mine, id_, Revision(**revision)))
         return stored
 
     def change(self, id_: UUID, **values: Any) -> None:
@@ -92,7 +92,7 @@ class Shelf:
 
     def request(self, method: str, path: str, *, scopes: Sequence[Scope] = SCOPES, **options: Any) -> Response:
         """What the routes answer to the first account; `path` begins behind /api/v1/transcripts."""
-        holder = Holder(self.mine, "free", Balance(), new_id(), frozenset(scopes), ())
+        holder = Holder(self.mine, "free", Balance(), new_id(), frozenset(scopes), None, ())
         app: Any = Litestar(
             [TranscriptsController],
             dependencies={
@@ -368,8 +368,7 @@ def test_revisions_at_the_same_time_are_all_kept(shelf: Shelf) -> None:
     id_ = shelf.put()
 
     async def revise(place: int) -> None:
-        async with shelf.database.writing() as connection:
-            await library.revise(connection, shelf.mine, id_, Revision(segments={place: f"Part {place}"}))
+        await library.revise(shelf.database, shelf.mine, id_, Revision(segments={place: f"Part {place}"}))
 
     async def together() -> None:
         await asyncio.gather(*map(revise, range(3)))

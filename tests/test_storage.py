@@ -15,10 +15,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.storage.database import Database, database_url
 from api.storage.migrate import configuration
-from api.storage.tables import VERSION, metadata
+from api.storage.tables import VERSION, accounts, metadata
 from tests.running import PROJECT
 from tests.servers import PostgresServer
 
@@ -60,6 +61,25 @@ def test_migrations_lead_back(any_database: Database, tmp_path: Path) -> None:
 
     async def run() -> None:
         await any_database.check()
+        await any_database.close()
+
+    asyncio.run(run())
+
+
+def test_who_is_cancelled_in_a_transaction_holds_up_nobody(any_database: Database) -> None:
+    async def step(connection: AsyncConnection) -> None:
+        for _ in range(5):
+            await connection.execute(sa.select(sa.func.count()).select_from(accounts))
+        await connection.execute(sa.update(accounts).values(name="x"))
+
+    async def run() -> None:
+        for number in range(40):
+            writing = asyncio.create_task(any_database.write(step))
+            await asyncio.sleep(number * 0.0002)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+        async with asyncio.timeout(5):
+            await any_database.write(step)
         await any_database.close()
 
     asyncio.run(run())

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from litestar.exceptions import WebSocketDisconnect
@@ -106,6 +107,18 @@ def test_the_six_steps(live: FakeService) -> None:
     assert (final["language"], final["confidence"]) == ("en", 0.9)
     assert final["words"] == [{"word": "tone", "start": float(s), "end": s + 0.5} for s in range(3)]
     assert not any("is_final" in message or "final" in message for message in before)
+
+
+def test_a_handshake_that_is_too_large_is_closed(live: FakeService) -> None:
+    address = httpx.URL(live.url)
+    with socket.create_connection((address.host, address.port or 80), timeout=10) as connection:
+        connection.sendall(
+            b"GET /v1/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+            b"X-Much: " + b"x" * 10_000 + b"\r\n\r\n"
+        )
+        while connection.recv(1000):
+            pass
 
 
 def test_the_vendors_way(live: FakeService) -> None:

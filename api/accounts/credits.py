@@ -69,9 +69,9 @@ def renew(balance: Balance, minutes_per_month: int, month: str) -> tuple[Balance
     return replace(balance, allowance=minutes_per_month, month=month), _moved(("allowance", change), reason="renewal")
 
 
-def change_plan(balance: Balance, old: int, new: int) -> tuple[Balance, list[Movement]]:
-    """From a plan with `old` minutes a month to one with `new`: what was used of the month stays used."""
-    allowance = max(0, new - max(0, old - balance.allowance))
+def change_plan(balance: Balance, used: int, minutes_per_month: int) -> tuple[Balance, list[Movement]]:
+    """To a plan with so many minutes a month, of which `used` are used or held: these stay so."""
+    allowance = max(0, minutes_per_month - used)
     return replace(balance, allowance=allowance), _moved(("allowance", allowance - balance.allowance), reason="plan")
 
 

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts.credits import Balance
-from api.accounts.keys import KEY_START, MAX_KEY_CHARS, Scope, digest, matches, new_key, visible_prefix
+from api.accounts.keys import KEY, KEY_START, MAX_KEY_CHARS, Scope, digest, matches, new_key, visible_prefix
 from api.errors import InvalidKey, InvalidRequest
 from api.storage.ids import new_id
 from api.storage.tables import accounts, cloud_instances, keys
@@ -65,6 +65,7 @@ class Holder:
     balance: Balance
     key_id: UUID
     scopes: frozenset[Scope]
+    expires_at: datetime | None
     clouds: tuple[str, ...]
 
 
@@ -95,15 +96,17 @@ async def list_accounts(connection: AsyncConnection) -> list[Account]:
 
 
 async def find_account(connection: AsyncConnection, reference: str) -> Account:
-    """By its id, its e-mail address or its name. Raises InvalidRequest where that is no single account's."""
-    by = [accounts.c.name == reference, accounts.c.email == reference]
+    """By its id; or its e-mail address, or else its name, where that is one account's alone. Raises InvalidRequest."""
+    ways = [accounts.c.email == reference, accounts.c.name == reference]
     with suppress(ValueError):
-        by.append(accounts.c.id == UUID(reference))
-    found = (await connection.execute(sa.select(accounts).where(sa.or_(*by)).limit(2))).all()
-    if len(found) != 1:
-        how_many = "There is no account" if not found else "There are several accounts"
-        raise InvalidRequest(f"{how_many} {reference!r}; name one by its id, e-mail address or name.")
-    return _account(found[0])
+        ways.insert(0, accounts.c.id == UUID(reference))
+    for way in ways:  # a name that looks like another's id or address leads nobody astray
+        found = (await connection.execute(sa.select(accounts).where(way).limit(2))).all()
+        if len(found) == 1:
+            return _account(found[0])
+        if found:
+            raise InvalidRequest(f"There are several accounts {reference!r}; name one by its id.")
+    raise InvalidRequest(f"There is no account {reference!r}; name one by its id, e-mail address or name.")
 
 
 async def update_account(connection: AsyncConnection, id_: UUID, changes: Mapping[str, Any]) -> None:
@@ -166,7 +169,7 @@ async def revoke_key(connection: AsyncConnection, account_id: UUID, key_id: UUID
 
 async def find_holder(connection: AsyncConnection, secret: bytes, key: str) -> Holder:
     """Raises InvalidKey."""
-    if not key.startswith(KEY_START) or len(key) > MAX_KEY_CHARS or not key.isascii():
+    if len(key) > MAX_KEY_CHARS or not KEY.fullmatch(key):
         raise InvalidKey(f"This is no API key: one begins with {KEY_START}.")
     rows = (await connection.execute(HOLDERS, {"prefix": visible_prefix(key)})).all()
     right = [row for row in rows if matches(secret, key, row.digest)]
@@ -175,7 +178,7 @@ async def find_holder(connection: AsyncConnection, secret: bytes, key: str) -> H
     first = right[0]
     clouds = tuple(row.url for row in right if row.url is not None)
     balance = Balance(first.credits, first.allowance, first.month)
-    return Holder(first.account_id, first.plan, balance, first.id, frozenset(first.scopes), clouds)
+    return Holder(first.account_id, first.plan, balance, first.id, frozenset(first.scopes), first.expires_at, clouds)
 
 
 async def touch_keys(connection: AsyncConnection, used: Iterable[tuple[UUID, datetime]]) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 import string
 from contextlib import suppress
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Final, Literal
 
 from api.settings import SettingsError
@@ -16,8 +18,10 @@ from api.settings import SettingsError
 Scope = Literal["transcribe", "text", "account"]
 SCOPES: Final[tuple[Scope, ...]] = ("transcribe", "text", "account")
 
+SECRET_BYTES: Final = 32
 KEY_START: Final = "tt_live_"
 RANDOM_CHARS: Final = 40  # of 62 letters and digits: 238 bits
+KEY: Final = re.compile(r"tt_live_[A-Za-z0-9]+")
 PREFIX_CHARS: Final = len(KEY_START) + 8
 MAX_KEY_CHARS: Final = 200
 _ALPHABET = string.ascii_letters + string.digits
@@ -37,13 +41,20 @@ def load_secret(given: str, beside: str | None) -> bytes:
         )
     path = Path(f"{beside}.secret")
     try:
-        with suppress(FileExistsError):
+        if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            # It appears whole, and once: whoever comes at the same time takes the one that is there.
+            with NamedTemporaryFile("w", dir=path.parent) as file:  # for its owner alone
                 file.write(secrets.token_hex(32))
-        return path.read_text().strip().encode()
+                file.flush()
+                with suppress(FileExistsError):
+                    os.link(file.name, path)
+        secret = path.read_text().strip().encode()
     except OSError as error:
         raise SettingsError(f"The secret of the keys, {path}: {error.strerror}") from error
+    if len(secret) < SECRET_BYTES:
+        raise SettingsError(f"{path} holds no secret; with another one all keys would be wrong. Restore it.")
+    return secret
 
 
 def new_key() -> str:

@@ -172,7 +172,18 @@ async def credit(
 
 async def change_plan(connection: AsyncConnection, account_id: UUID, old: Plan, new: Plan, *, now: datetime) -> Balance:
     balance = await _lock(connection, account_id, old, now)
-    balance, movements = credits.change_plan(balance, old.minutes_per_month or 0, new.minutes_per_month or 0)
+    this_month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    moved = (
+        await connection.execute(
+            sa.select(sa.func.sum(ledger.c.amount)).where(
+                ledger.c.account_id == account_id,
+                ledger.c.bucket == "allowance",
+                ledger.c.at >= this_month,
+                ledger.c.reason.not_in(("renewal", "plan")),
+            )
+        )
+    ).scalar_one()
+    balance, movements = credits.change_plan(balance, -(moved or 0), new.minutes_per_month or 0)
     await _save(connection, account_id, balance)
     await connection.execute(sa.update(accounts).where(accounts.c.id == account_id).values(plan=new.name))
     await _record(connection, account_id, movements, now)

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 MINUTE_S = 60
 IPV6_HOST_BITS = 64
-WRONG_KEYS_PER_MINUTE = 60
+REFUSALS_PER_MINUTE = 60
 
 
 class Reception:
@@ -47,8 +47,7 @@ class Reception:
             async with self._database.reading() as connection:
                 holder = await find_holder(connection, self._secret, key)
         except InvalidKey:
-            window = Window(f"wrong:{address}", WRONG_KEYS_PER_MINUTE, MINUTE_S)
-            standings.append(await self._limiter.hit(window))
+            await self.count_refusal(peer, standings)
             _refuse(standings[-1], "That were too many wrong keys.")
             raise
         plan = self._plans.get(holder.plan)
@@ -65,6 +64,11 @@ class Reception:
         caller.standings.append(standing)
         if not looking:
             _refuse(standing, f"The plan {caller.plan.name} allows {standing.window.limit} requests a minute.")
+
+    async def count_refusal(self, peer: str, standings: list[Standing]) -> None:
+        """Of whoever did not become a caller."""
+        window = Window(f"refused:{network_of(peer)}", REFUSALS_PER_MINUTE, MINUTE_S)
+        standings.append(await self._limiter.hit(window))
 
     async def write_down_uses(self) -> None:
         """When keys were last used: collected here, written now and then."""

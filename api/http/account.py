@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, get, put
+from litestar import Controller, Request, get, put
 from litestar.openapi.spec import Operation
 from msgspec import Meta
 
@@ -31,13 +31,13 @@ Email = Annotated[
     str,
     Meta(
         max_length=320,
-        pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+$",
+        pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+$(?!\n)",
         description="an address: name@example.org",
     ),
 ]
 
 
-class EmailPreferences(msgspec.Struct, forbid_unknown_fields=True):
+class EmailPreferences(msgspec.Struct):
     """What the account wants to be written about."""
 
     product_updates: bool = False
@@ -77,12 +77,18 @@ class AccountBody(msgspec.Struct):
     created_at: datetime
 
 
+class PreferenceChanges(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    product_updates: bool | msgspec.UnsetType = msgspec.UNSET
+    usage_alerts: bool | msgspec.UnsetType = msgspec.UNSET
+    weekly_summary: bool | msgspec.UnsetType = msgspec.UNSET
+
+
 class AccountChanges(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """What is left out stays as it is. Plan and credits are the operator's to change."""
 
     name: Name | msgspec.UnsetType = msgspec.UNSET
     email: Email | msgspec.UnsetType = msgspec.UNSET
-    email_preferences: EmailPreferences | msgspec.UnsetType = msgspec.UNSET
+    email_preferences: PreferenceChanges | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass
@@ -113,10 +119,15 @@ class AccountController(Controller):
         summary="Change the account's name and e-mail",
         responses=refusals(400, 401, 403, 413, 429, 503),
     )
-    async def change(self, caller: Caller, database: Database, data: Any) -> AccountBody:
-        id_, changes = caller.account("account"), msgspec.to_builtins(read_json(AccountChanges, data))
+    async def change(self, caller: Caller, database: Database, request: Request[Any, Any, Any]) -> AccountBody:
+        id_ = caller.account("account")
+        changes = msgspec.to_builtins(await read_json(AccountChanges, request))
         async with database.writing() as connection:
             await ledger.renew(connection, id_, caller.plan, datetime.now(UTC))
+            if "email_preferences" in changes:
+                changes["email_preferences"] = (await get_account(connection, id_)).email_preferences | changes[
+                    "email_preferences"
+                ]
             if changes:
                 await update_account(connection, id_, changes)
             account = await get_account(connection, id_)

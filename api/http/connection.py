@@ -6,9 +6,17 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from litestar import Request
+
 from api.errors import ClientGone
 
 T = TypeVar("T")
+
+
+async def disconnected(request: Request[Any, Any, Any]) -> None:
+    """Returns when the client of a request that was read has gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 async def while_connected(work: Coroutine[Any, Any, T], leaving: Coroutine[Any, Any, None]) -> T:
@@ -18,7 +26,7 @@ async def while_connected(work: Coroutine[Any, Any, T], leaving: Coroutine[Any, 
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             watching.result()
-            raise ClientGone("The client left before its transcript was ready.")
+            raise ClientGone("The client left before it was ready.")
         return working.result()
     finally:
         watching.cancel()

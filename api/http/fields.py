@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
+from litestar import Request
 from msgspec import Meta
 
-from api.errors import InvalidRequest
+from api.errors import InvalidRequest, TooLarge
 
-PRINTABLE = r"^(?!\s*$)[^\x00-\x1f\x7f]*$"
-"""A line with something in it."""
+PRINTABLE = r"^(?!\s*$)[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
+"""A line with something in it. Python's $ alone lets a line end in another."""
+BODY_TIMEOUT_S = 30.0
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
 
@@ -30,12 +33,20 @@ def parse(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
     return msgspec.convert(given, kind, strict=False)
 
 
-def read_json(kind: type[Fields], body: Any) -> Fields:
-    """A JSON body that is exactly what it should be. Raises InvalidRequest: where in it what is wrong."""
+async def read_json(kind: type[Fields], request: Request[Any, Any, Any], most_bytes: int = 64 * 1024) -> Fields:
+    """The body of a request whose caller may make it. Raises InvalidRequest: where in it what is wrong; TooLarge."""
+    body = b""
     try:
-        return msgspec.convert(body, kind)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(f"The body is not right: {error}") from None
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most_bytes:
+                    raise TooLarge(f"The body may have {most_bytes // 1024} kB.")
+        return msgspec.json.decode(body, type=kind)
+    except TimeoutError:
+        raise InvalidRequest(f"The body did not come within {BODY_TIMEOUT_S:g} s.") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is not the JSON that it should be: {error}") from None
 
 
 def _expected(annotation: Any) -> str:

@@ -27,7 +27,7 @@ Send = Callable[[Any], Any]
 
 log = logging.getLogger(__name__)
 
-FREE_PATHS: Final = ("/health", "/metrics", "/schema")
+FREE_PATHS: Final = ("health", "metrics", "schema")
 """Whoever watches over the service, or reads how to use it, is not counted."""
 HOST: Final = re.compile(rb"([A-Za-z0-9._~-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 MAX_FIELDS: Final = 100
@@ -53,7 +53,7 @@ class Gate:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(scope, receive)
         answer = _Answer(send, body)
-        reception, is_free = self._reception(), scope["path"].startswith(FREE_PATHS)
+        reception, is_free = self._reception(), scope["path"].split("/")[1] in FREE_PATHS
         try:
             _check_host(scope)
             caller = await reception.identify(None if is_free else _bearer(scope), _peer(scope), answer.standings)
@@ -61,6 +61,8 @@ class Gate:
             scope.setdefault("state", {})["caller"] = caller
         except TritoneError as refusal:
             if not is_free:
+                if not answer.standings:
+                    await reception.count_refusal(_peer(scope), answer.standings)
                 await answer.refuse(refusal)
                 return
         except Exception:
@@ -82,6 +84,11 @@ class Gate:
             await send({"type": "websocket.accept"})
             await send({"type": "websocket.send", "text": error})
             await send({"type": "websocket.close", "code": close_code_of(refusal), "reason": ""})
+            return
+        except Exception:
+            log.exception("A live session failed at the gate")
+            await receive()
+            await send({"type": "websocket.close", "code": close_code_of(TritoneError()), "reason": ""})
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)

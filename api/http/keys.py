@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, delete, get, post
+from litestar import Controller, Request, delete, get, post
 from litestar.openapi.spec import Operation
 from msgspec import Meta
 
@@ -45,7 +45,7 @@ class KeysBody(msgspec.Struct):
 
 
 class KeyRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """`scopes` are all that the asking key has, if none are given. Without `expires_at` it is good until revoked."""
+    """`scopes` are all that the asking key has, if none are given. Without `expires_at` it is good for as long."""
 
     name: Annotated[str, Meta(min_length=1, max_length=100, pattern=PRINTABLE, description="what it is for")]
     scopes: Annotated[list[Scope], Meta(min_length=1, max_length=len(SCOPES))] | None = None
@@ -75,18 +75,19 @@ class KeysController(Controller):
         summary="Make a key",
         responses=refusals(400, 401, 403, 413, 429, 503),
     )
-    async def create(self, caller: Caller, database: Database, secret: bytes, data: Any) -> NewKeyBody:
-        account, asked = caller.account("account"), read_json(KeyRequest, data)
+    async def create(
+        self, caller: Caller, database: Database, secret: bytes, request: Request[Any, Any, Any]
+    ) -> NewKeyBody:
+        account, asked = caller.account("account"), await read_json(KeyRequest, request)
         assert caller.holder is not None
         mine = caller.holder.scopes
         scopes = [scope for scope in SCOPES if scope in (asked.scopes or mine)]
         if beyond := set(scopes) - mine:
             raise Forbidden(f"A key can only make keys for what it may do itself; not for {', '.join(sorted(beyond))}.")
-        if asked.expires_at is not None and asked.expires_at <= datetime.now(UTC):
-            raise InvalidRequest(f"expires_at must be in the future; {asked.expires_at.isoformat()} is not.")
+        expires_at = _expiry(asked.expires_at, caller.holder.expires_at)
         async with database.writing() as connection:
             key, text = await create_key(
-                connection, secret, account, name=asked.name.strip(), scopes=scopes, expires_at=asked.expires_at
+                connection, secret, account, name=asked.name.strip(), scopes=scopes, expires_at=expires_at
             )
         return NewKeyBody(
             key.id, key.name, key.prefix, list(key.scopes), key.created_at, key.expires_at, key.last_used_at, text
@@ -97,3 +98,16 @@ class KeysController(Controller):
         async with database.writing() as connection:
             if not await revoke_key(connection, caller.account("account"), key_id):
                 raise NotFound(f"There is no key {key_id}.")
+
+
+def _expiry(asked: datetime | None, mine: datetime | None) -> datetime | None:
+    """No later than the asking key's own. Raises InvalidRequest where it is past, or no time at all."""
+    try:
+        expires_at = mine if asked is None else asked.astimezone(UTC)
+    except OverflowError:
+        raise InvalidRequest(f"expires_at is no time: {asked}.") from None
+    if expires_at is not None and expires_at <= datetime.now(UTC):
+        raise InvalidRequest(f"expires_at must be in the future; {expires_at.isoformat()} is not.")
+    if mine is not None and expires_at is not None and expires_at > mine:
+        raise Forbidden(f"A key can only make keys that expire with it, at {mine.isoformat()}, or before.")
+    return expires_at

@@ -160,15 +160,15 @@ class Listener:
         self._client = client
         self._job = job
         self._session = session
-        self._bytes = 0
+        self.seconds = 0.0  # of audio that came, and is paid for
         self.violation: TritoneError | None = None
 
     async def listen(self, message: Message) -> None:
         """From this message on, until the client leaves."""
         try:
             while (audio := _audio(message)) is not None:
-                self._bytes += len(audio)
-                await self._job.cover(self._bytes / BYTES_PER_S)
+                await self._job.cover(self.seconds + len(audio) / BYTES_PER_S)
+                self.seconds += len(audio) / BYTES_PER_S
                 await self._session.feed(audio)
                 message = await self._client.receive()
         except VIOLATIONS as violation:
@@ -195,15 +195,15 @@ async def speak(client: Client, job: Job, session: StreamSession, listener: List
         async for event in happenings:
             body = body_of(event)
             if isinstance(event, events.Final):
-                await client.send(**body)
                 segments, language = [*segments, event.segment], language or event.language
-                job.heard = _transcript(segments, language, event.segment.end, options)
-                continue
-            if isinstance(event, events.Ended):
+            if isinstance(event, events.Final) or (isinstance(event, events.Partial) and event.text):
+                # Before it is sent: from now on this much was told, and is paid also by who leaves.
+                job.heard = _transcript(segments, language, listener.seconds, options)
+            if isinstance(event, events.Ended) and listener.seconds > 0:
                 ended = await job.complete(_transcript(segments, event.language, event.duration, options))
                 body |= {"id": ended.id} if ended.id else {}
-                if listener.violation is not None:
-                    await client.send_error(listener.violation)
+            if isinstance(event, events.Ended) and listener.violation is not None:
+                await client.send_error(listener.violation)
             await client.send(**body)
 
 

@@ -16,7 +16,7 @@ from api.accounts.callers import Caller
 from api.errors import InvalidRequest
 from api.formats import FORMATS
 from api.formats.json import TranscriptBody, VerboseTranscriptBody
-from api.http.connection import while_connected
+from api.http.connection import disconnected, while_connected
 from api.http.fields import parse
 from api.http.openapi import WITH_OR_WITHOUT_KEY, form_body, refusals
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
@@ -121,7 +121,10 @@ class TranscribeController(Controller):
         caller.check("transcribe")
         upload_limits = upload_limits.within(caller.plan.max_file_bytes)
         size = (request.content_length or 0) - FORM_OVERHEAD_BYTES  # of the file, at least
-        async with jobs.open(caller, size=size) as job, receive_form(request, upload_limits) as form:
+        async with (
+            jobs.open(caller, size=size, largest=upload_limits.file_bytes) as job,
+            receive_form(request, upload_limits) as form,
+        ):
             fields = parse(TranscribeForm, form.fields)
             format_ = FORMATS[fields.response_format]
             model = await catalog.find(fields.model)
@@ -139,7 +142,7 @@ class TranscribeController(Controller):
             if fields.store:
                 await job.accept(title_of(form.file_name), model.served_by)
             transcript = await while_connected(
-                transcriber.transcribe(form.file.fileno(), options, job), _disconnected(request)
+                transcriber.transcribe(form.file.fileno(), options, job), disconnected(request)
             )
             transcript = await job.complete(transcript)
         body, media_type = format_.write(transcript), format_.media_type
@@ -153,8 +156,3 @@ def title_of(file_name: str) -> str:
     """The name of the file, as a person would call it: without folders, its ending and what cannot be printed."""
     name = MEDIA_ENDING.sub("", file_name.replace("\\", "/").rpartition("/")[2])
     return "".join(filter(str.isprintable, name)).strip()[:MAX_TITLE_CHARS] or UNTITLED
-
-
-async def _disconnected(request: Request[Any, Any, Any]) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

@@ -23,6 +23,7 @@ from api.formats import EXPORTS
 from api.formats.document import Document
 from api.formats.json import SegmentBody, segment_body
 from api.formats.render import Renderer
+from api.http.connection import disconnected, while_connected
 from api.http.fields import PRINTABLE, parse, read_json
 from api.http.openapi import WITH_KEY, json_body, refusals
 from api.languages import LANGUAGES
@@ -33,6 +34,7 @@ from api.transcripts.library import Entry, Query, Revision, Status, Stored
 from api.transcripts.paging import CURSOR, Cursor, read_cursor
 
 MAX_TEXT_CHARS: Final = 100_000  # aligned in less than two seconds, in which the transcript is locked
+MAX_PATCH_BYTES: Final = 1024 * 1024
 FILE_NAME_BYTES: Final = 150  # of the 255 that file systems allow: browsers add " (1)" and the like
 MOMENT: Final = "a date or a time in ISO 8601 (2026-11-30, 2026-11-30T12:00:00Z)"
 _MOMENT_SCHEMA = {"anyOf": [{"format": "date"}, {"format": "date-time"}]}
@@ -237,10 +239,12 @@ class TranscriptsController(Controller):
         "Words that stay keep their times, new ones share the time of what they replace. All is done, or nothing.",
         responses=refusals(400, 401, 403, 404, 409, 413, 429, 503),
     )
-    async def revise(self, caller: Caller, database: Database, transcript_id: UUID, data: Any) -> DetailBody:
-        account, revision = caller.account("account"), read_json(TranscriptPatch, data).read()
-        async with database.writing() as connection:
-            return _detail(await library.revise(connection, account, transcript_id, revision))
+    async def revise(
+        self, caller: Caller, database: Database, transcript_id: UUID, request: Request[Any, Any, Any]
+    ) -> DetailBody:
+        account = caller.account("account")
+        revision = (await read_json(TranscriptPatch, request, MAX_PATCH_BYTES)).read()
+        return _detail(await library.revise(database, account, transcript_id, revision))
 
     @delete(
         "/{transcript_id:uuid}",
@@ -269,6 +273,7 @@ class TranscriptsController(Controller):
         caller: Caller,
         database: Database,
         renderer: Renderer,
+        request: Request[Any, Any, Any],
         transcript_id: UUID,
         file_format: Annotated[str, PathParameter(schema_extra={"enum": [*EXPORTS]})],
     ) -> Response[bytes]:
@@ -278,7 +283,8 @@ class TranscriptsController(Controller):
         async with database.reading() as connection:
             stored = await library.get(connection, account, transcript_id)
         entry, export = stored.entry, EXPORTS[file_format]
-        content = await renderer.write(file_format, Document(library.with_text(stored), entry.title, entry.created_at))
+        document = Document(library.with_text(stored), entry.title, entry.created_at)
+        content = await while_connected(renderer.write(file_format, document), disconnected(request))
         headers = {"Content-Disposition": content_disposition(entry.title, export.extension)}
         return Response(content, media_type=export.media_type, headers=headers)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -24,6 +24,12 @@ RETRY_AFTER_S = 5
 CONNECTIONS = 10
 PATIENCE_S = 10.0
 """With a connection, with a lock, with an answer."""
+
+
+T = TypeVar("T")
+# PostgreSQL's classes of what may well work a little later: rolled back by a deadlock, no room, stopped, read-only (as
+# after a failover), a lock that did not come.
+PASSING = ("40", "53", "57", "25006", "55P03")
 
 
 class DatabaseError(SettingsError):
@@ -52,13 +58,44 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._writers, self._readers = _sqlite(url) if self.is_sqlite else _postgresql(url)
         # SQLite has one writer at a time, and those that wait at the file's lock get it in no order.
-        self._writer: asyncio.Lock | nullcontext[None] = asyncio.Lock() if self.is_sqlite else nullcontext()
+        self._writer = asyncio.Semaphore(1 if self.is_sqlite else CONNECTIONS)
+        self._to_wipe = False
+
+    async def write(self, step: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+        """`step` as a transaction, which goes on to its end when whoever waits for it is cancelled.
+
+        One that is cancelled half-way would keep SQLite's lock until its connection is garbage.
+        """
+
+        async def transaction() -> T:
+            async with self.writing() as connection:
+                return await step(connection)
+
+        running = asyncio.ensure_future(transaction())
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            await asyncio.wait((running,))
+            if not running.cancelled():
+                running.exception()  # nobody is left to hear of it
+            raise
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction, committed when the context ends well. Rows that are read to be changed must be locked."""
-        async with self._writer, self._connection(self._writers) as connection, connection.begin():
-            yield connection
+        """A transaction, committed when the context ends well. Rows that are read to be changed must be locked.
+
+        For what is not cancelled: see `write`.
+        """
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                await self._writer.acquire()
+        except TimeoutError:
+            raise _away() from None
+        try:
+            async with self._connection(self._writers) as connection, connection.begin():
+                yield connection
+        finally:
+            self._writer.release()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
@@ -73,6 +110,8 @@ class Database:
                 yield connection
         except DBAPIError as error:
             if error.connection_invalidated or isinstance(error, (OperationalError, InterfaceError)):
+                raise _away() from error
+            if str(getattr(error.orig, "sqlstate", "")).startswith(PASSING):
                 raise _away() from error
             raise
         except (OSError, NoConnectionLeft) as error:
@@ -95,11 +134,14 @@ class Database:
                 f"The database's tables are of version {found}, this program's of {VERSION}: run `tritone migrate`."
             )
 
-    async def wipe(self) -> None:
-        """Deleted rows leave the write-ahead log, too, as soon as nobody reads an older state."""
-        if self.is_sqlite:
-            async with self.reading() as connection:
-                await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    async def wipe(self, *, again: bool = False) -> None:
+        """Deleted rows leave SQLite's write-ahead log, too; `again` where somebody still read an older state then."""
+        self._to_wipe = self.is_sqlite and (self._to_wipe or not again)
+        if self._to_wipe:
+            with suppress(StorageUnavailable):
+                async with self.reading() as connection:
+                    busy = (await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")).one()[0]
+                    self._to_wipe = bool(busy)
 
     async def close(self) -> None:
         await self._writers.dispose()
@@ -110,9 +152,10 @@ def _sqlite(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
     """Each with connections of its own: readers never begin a transaction, so nothing has to be ended after them."""
     # None: the driver begins no transactions by itself.
     connect = {"timeout": PATIENCE_S, "isolation_level": None}
+    # Errors are logged; what people said is not.
     pool: dict[str, Any] = {"pool_size": CONNECTIONS, "pool_timeout": PATIENCE_S, "max_overflow": 0}
-    writers = create_async_engine(url, connect_args=connect, **pool)
-    readers = create_async_engine(url, connect_args=connect, pool_reset_on_return=None, **pool)
+    writers = create_async_engine(url, connect_args=connect, hide_parameters=True, **pool)
+    readers = create_async_engine(url, connect_args=connect, hide_parameters=True, pool_reset_on_return=None, **pool)
 
     def configure(connection: Any, _: Any) -> None:
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "secure_delete=ON"):
@@ -136,6 +179,7 @@ def _postgresql(url: URL) -> tuple[AsyncEngine, AsyncEngine]:
         pool_size=CONNECTIONS,
         pool_timeout=PATIENCE_S,
         pool_pre_ping=True,
+        hide_parameters=True,
     )
     return engine, engine.execution_options(isolation_level="AUTOCOMMIT")
 

@@ -31,3 +31,7 @@ def migrate(url: URL) -> None:
         command.upgrade(configuration(url), "head")
     except (OSError, DBAPIError, CommandError) as error:
         raise DatabaseError(f"The database could not be migrated: {error}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith("asyncpg."):  # while it connects
+            raise
+        raise DatabaseError(f"The database could not be migrated: {error}") from error

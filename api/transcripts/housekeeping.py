@@ -60,7 +60,10 @@ class Housekeeping:
         await self._reception.write_down_uses()
         while await self.release_expired():
             pass
+        async with self._database.writing() as connection:
+            await library.fail_abandoned(connection)
         await self.purge()
+        await self._database.wipe(again=True)
 
     async def release_expired(self) -> int:
         """How many jobs of processes that died gave back what they held."""
@@ -73,9 +76,6 @@ class Housekeeping:
                     connection, account_id, job_id, self._plans.get(plan) or NO_PLAN,
                     state="expired", now=datetime.now(UTC),
                 )  # fmt: skip
-        if lost:
-            async with self._database.writing() as connection:
-                await library.fail_abandoned(connection)
         return len(lost)
 
     async def purge(self) -> None:

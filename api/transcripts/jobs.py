@@ -20,7 +20,7 @@ from api.accounts import ledger
 from api.accounts.callers import Caller
 from api.accounts.credits import started_minutes
 from api.accounts.limits import Limiter, Standing, Window
-from api.errors import ClientGone, StorageUnavailable, TooLarge, TooMany, TritoneError
+from api.errors import ClientGone, InvalidRequest, StorageUnavailable, TooLarge, TooMany, TritoneError
 from api.speech import Transcript
 from api.storage.database import Database
 from api.storage.ids import new_id
@@ -34,6 +34,7 @@ STORAGE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Work that is done is worth waiting for a database that is away."""
 UNEXPECTED = "Something went wrong while it was made."
 CLIENT_LEFT = "The client left before it was ready."
+NOTHING_CAME = "No audio came."
 
 Step = Callable[[AsyncConnection], Awaitable[None]]
 
@@ -48,8 +49,11 @@ class Jobs:
         self._open: set[UUID] = set()
 
     @asynccontextmanager
-    async def open(self, caller: Caller, *, size: int | None = None) -> AsyncIterator[Job]:
-        """A place, and the first minute of it paid for, while the context lasts; `size` is that of the upload in bytes.
+    async def open(self, caller: Caller, *, size: int = 0, largest: int | None = None) -> AsyncIterator[Job]:
+        """A place, and the first minute of it paid for, while the context lasts.
+
+        `size` is that of the upload in bytes, as far as it is known, `largest` what it may be, if that is less than the
+        plan allows.
 
         What it holds goes back when the context ends without `Job.complete`. Raises NoCredits, TooMany, TooLarge,
         StorageUnavailable, all of them before anything was asked of the client.
@@ -60,8 +64,8 @@ class Jobs:
             ledger.check(plan, holder.balance, datetime.now(UTC))
         if plan.transcriptions_per_day:
             _refuse(caller, await self.limiter.hit(day, cost=0))
-        if size is not None and size > plan.max_file_bytes:
-            raise TooLarge(f"The file is larger than the {plan.max_file_mb} MB that the plan {plan.name} allows.")
+        if size > (most := min(plan.max_file_bytes, largest or plan.max_file_bytes)):
+            raise TooLarge(f"The file is larger than the {most / 1024**2:g} MB that are allowed.")
         job = Job(new_id(), caller, self)
         if not await self.limiter.acquire(caller.subject, str(job.id), plan.concurrency):
             raise TooMany(
@@ -76,6 +80,8 @@ class Jobs:
                 await job.hold(1)
                 self._open.add(job.id)
             yield job
+            if not job.done:
+                await job.give_up(InvalidRequest(NOTHING_CAME))
         except BaseException as failure:
             await job.give_up(failure)
             raise
@@ -108,12 +114,14 @@ class Job:
 
     async def hold(self, minutes: int) -> None:
         """Raises NoCredits, TooMany, StorageUnavailable."""
-        if self.caller.holder is not None:
-            async with self._jobs.database.writing() as connection:
-                await ledger.hold(
-                    connection, self.caller.holder.account_id, self.id, self.caller.plan,
+        holder = self.caller.holder
+        if holder is not None:
+            await self._jobs.database.write(
+                lambda connection: ledger.hold(
+                    connection, holder.account_id, self.id, self.caller.plan,
                     minutes=minutes, lease_s=self._jobs.lease_s, now=datetime.now(UTC),
-                )  # fmt: skip
+                )
+            )  # fmt: skip
             self._held = minutes
 
     async def cover(self, seconds: float) -> None:
@@ -126,8 +134,8 @@ class Job:
         """What was asked for is possible, and is to be stored."""
         if self.caller.holder is not None:
             account = self.caller.holder.account_id
+            self.stored = True  # or will be, even if we do not hear of it any more
             await self._write(lambda c: library.begin(c, self.id, account, title=title, model=model))
-            self.stored = True
 
     async def begin(self) -> None:
         """It is its turn."""
@@ -180,8 +188,7 @@ class Job:
         """As one transaction, tried again while the database is away for some seconds. Raises StorageUnavailable."""
         for pause_s in (*STORAGE_PAUSES_S, None):
             try:
-                async with self._jobs.database.writing() as connection:
-                    await step(connection)
+                await self._jobs.database.write(step)
                 return
             except StorageUnavailable:
                 if pause_s is None:
@@ -198,8 +205,9 @@ def _reason(failure: BaseException) -> str:
 def _refuse(caller: Caller, standing: Standing) -> None:
     caller.standings.append(standing)
     if not standing.allowed:
+        or_with = ", or with an API key" if caller.holder is None else ""
         raise TooMany(
             f"The plan {caller.plan.name} allows {standing.window.limit} transcriptions a day. "
-            f"Try again in {standing.reset_s} s, or with an API key.",
+            f"Try again in {standing.reset_s} s{or_with}.",
             standing.reset_s,
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -20,12 +21,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.errors import Conflict, NotFound
 from api.speech import Transcript
+from api.storage.database import Database
 from api.storage.tables import jobs, transcripts
 from api.transcripts.correction import correct_segments, rename
 from api.transcripts.paging import Cursor, Page, read_page
 
 Status = Literal["queued", "processing", "completed", "failed"]
 
+REVISE_ATTEMPTS = 5
+ALIGNER = ThreadPoolExecutor(1, "aligner")  # one at a time: it is Python, and holds up everybody else's
 ABANDONED = "The service was stopped while it was working on this."
 TITLE_CHARS = 300
 ERROR_CHARS = 500
@@ -121,8 +125,8 @@ async def fail(connection: AsyncConnection, id_: UUID, error: str, transcript: T
 
 
 async def fail_abandoned(connection: AsyncConnection) -> None:
-    """Those whose job is not heard of any more."""
-    expired = sa.select(jobs.c.id).where(jobs.c.state == "expired")
+    """Those whose job is not heard of any more, or came to nothing without a word about it."""
+    expired = sa.select(jobs.c.id).where(jobs.c.state.in_(("expired", "released")))
     await connection.execute(
         sa.update(transcripts)
         .where(transcripts.c.status.in_(("queued", "processing")), transcripts.c.id.in_(expired))
@@ -141,22 +145,34 @@ async def get(connection: AsyncConnection, account_id: UUID, id_: UUID) -> Store
     return _stored(id_, (await connection.execute(_one(account_id, id_))).one_or_none())
 
 
-async def revise(connection: AsyncConnection, account_id: UUID, id_: UUID, revision: Revision) -> Stored:
-    """Raises NotFound, Conflict where there is no text yet, InvalidRequest where it has no such speaker or segment."""
-    stored = _stored(id_, (await connection.execute(_one(account_id, id_).with_for_update())).one_or_none())
-    entry, transcript = stored.entry, stored.transcript
-    if revision.title is not None:
-        entry = replace(entry, title=_printable(revision.title, TITLE_CHARS))
-    if revision.speakers or revision.segments:
-        # Aligning much text takes a while, in which others are served.
-        transcript = await asyncio.to_thread(_revised, with_text(stored), revision)
-        entry = replace(entry, speakers=len(transcript.speakers))
-    await connection.execute(
-        sa.update(transcripts)
-        .where(transcripts.c.id == id_)
-        .values(title=entry.title, **_columns(entry.title, transcript))
-    )
-    return Stored(entry, transcript)
+async def revise(database: Database, account_id: UUID, id_: UUID, revision: Revision) -> Stored:
+    """What comes of it is written if nobody has changed the text meanwhile; else it is done again on the new one.
+
+    Raises NotFound, InvalidRequest where there is no such speaker or segment, Conflict where there is no text yet, or
+    it is changed again and again.
+    """
+    for _ in range(REVISE_ATTEMPTS):
+        async with database.reading() as connection:
+            row = (await connection.execute(_one(account_id, id_))).one_or_none()
+        stored = _stored(id_, row)
+        entry, transcript = stored.entry, stored.transcript
+        if revision.title is not None:
+            entry = replace(entry, title=_printable(revision.title, TITLE_CHARS))
+        if revision.speakers or revision.segments:
+            # Aligning much text takes a while: with nothing locked.
+            loop = asyncio.get_running_loop()
+            transcript = await loop.run_in_executor(ALIGNER, _revised, with_text(stored), revision)
+            entry = replace(entry, speakers=len(transcript.speakers))
+        as_it_was = (transcripts.c.id == id_, transcripts.c.body == row.body, transcripts.c.title == row.title)
+        async with database.writing() as connection:
+            changed = await connection.execute(
+                sa.update(transcripts)
+                .where(*as_it_was, transcripts.c.status == row.status)
+                .values(title=entry.title, **_columns(entry.title, transcript))
+            )
+        if changed.rowcount:
+            return Stored(entry, transcript)
+    raise Conflict("This transcript is being changed by somebody else all the time. Try again.")
 
 
 async def delete(connection: AsyncConnection, account_id: UUID, id_: UUID) -> bool:

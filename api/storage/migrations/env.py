@@ -33,7 +33,7 @@ def run(connection: sa.Connection) -> None:
 
 
 async def connect() -> None:
-    engine = create_async_engine(context.config.attributes["url"], poolclass=NullPool)
+    engine = create_async_engine(context.config.attributes["url"], poolclass=NullPool, hide_parameters=True)
 
     if engine.dialect.name == "sqlite":
 
