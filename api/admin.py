@@ -11,16 +11,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import cloud, directory, ledger
+from api.accounts.credits import Balance
 from api.accounts.directory import Account
 from api.accounts.keys import Scope, load_secret
 from api.accounts.plans import Plan, Plans, load_plans
 from api.errors import InvalidKey, InvalidRequest
-from api.http.fields import PRINTABLE
+from api.http.fields import EMAIL, PRINTABLE
 from api.settings import Settings, SettingsError
-from api.storage.database import Database, database_url
+from api.storage.database import Database, DatabaseError, database_url
 
 DEMO_ACCOUNT = "demo"
 DEMO_PLAN = "house"
@@ -46,6 +48,7 @@ class Office:
 async def office(settings: Settings) -> AsyncIterator[Office]:
     """Raises SettingsError, DatabaseError, StorageUnavailable."""
     url = database_url(settings.database_url, settings.home)
+    _require_file(url)
     secret = load_secret(settings.secret, url.database if url.get_backend_name() == "sqlite" else None)
     plans, database = load_plans(settings.plans), Database(url)
     try:
@@ -56,9 +59,20 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
         await database.close()
 
 
+def _require_file(url: URL) -> None:
+    """SQLite would make an empty one, and its secret with it."""
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise DatabaseError(
+            f"There is no database {url.database}. Run this where the service runs, or set TRITONE_HOME or "
+            "DATABASE_URL as it is there."
+        )
+
+
 async def create_account(settings: Settings, name: str, email: str, plan: str) -> list[str]:
-    if not re.fullmatch(PRINTABLE, name) or len(name) > 200 or len(email) > 320:
-        raise InvalidRequest("A name has 1 to 200 characters in one line, an e-mail address at most 320.")
+    if not re.fullmatch(PRINTABLE, name) or len(name) > 200:
+        raise InvalidRequest("A name has 1 to 200 characters in one line.")
+    if email and (not re.fullmatch(EMAIL, email) or len(email) > 320):
+        raise InvalidRequest(f"{email!r} is no e-mail address.")
     async with office(settings) as at:
         account = await directory.create_account(at.connection, name, email, at.plan(plan).name)
     return [f"account {account.id} ({name}) on the plan {plan}"]
@@ -69,12 +83,15 @@ async def list_accounts(settings: Settings) -> list[str]:
         accounts = await directory.list_accounts(at.connection)
         balances = [await _balance(at, account) for account in accounts]
     return [
-        f"{account.id}  {account.plan:10} {balance:>8} credits  {account.name} {account.email}".rstrip()
+        f"{account.id}  {account.plan:10} {balance.credits:>8} credits {balance.allowance:>6} minutes  "
+        f"{account.name} {account.email}".rstrip()
         for account, balance in zip(accounts, balances, strict=True)
     ]
 
 
 async def credit(settings: Settings, reference: str, amount: int, note: str) -> list[str]:
+    if not amount or abs(amount) > ledger.LARGEST_BALANCE:
+        raise InvalidRequest(f"Credits are a whole number up to {ledger.LARGEST_BALANCE}, and not 0.")
     if len(note) > 200:
         raise InvalidRequest("A note has at most 200 characters.")
     async with office(settings) as at:
@@ -180,11 +197,9 @@ async def _make_demo_key(settings: Settings) -> str:
     return text
 
 
-async def _balance(at: Office, account: Account) -> int:
+async def _balance(at: Office, account: Account) -> Balance:
     plan = at.plans.get(account.plan)
-    if plan is None:
-        return account.balance.spendable
-    return (await ledger.renew(at.connection, account.id, plan, at.now)).spendable
+    return account.balance if plan is None else await ledger.renew(at.connection, account.id, plan, at.now)
 
 
 def _day(at: datetime | None) -> str:

@@ -45,7 +45,7 @@ from api.inference.triton import TritonInference
 from api.recognition.catalog import ModelCatalog
 from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber
-from api.settings import Settings
+from api.settings import Settings, SettingsError
 from api.storage.database import Database, database_url
 from api.streaming.live import LiveTranscriber
 from api.streaming.options import StreamBounds
@@ -63,6 +63,8 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
     Raises SettingsError, DatabaseError.
     """
     plans = load_plans(settings.plans)
+    if settings.redis_url and not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
+        raise SettingsError("REDIS_URL is no URL of a Redis: redis://HOST:PORT/NUMBER.")
     url = database_url(settings.database_url, settings.home)
     secret = load_secret(settings.secret, url.database if url.get_backend_name() == "sqlite" else None)
 
@@ -91,6 +93,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         try:
             yield
         finally:
+            await state.jobs.given_up()
             housekeeping.cancel()
             await asyncio.gather(housekeeping, return_exceptions=True)
             await state.backends.close()

@@ -88,6 +88,7 @@ def start_fake_service(spool: Path, fake_delay_s: str = "0", **settings: Any) ->
 
 def stop_fake_service(service: FakeService) -> None:
     service.client.close()
-    service.process.terminate()
-    service.process.wait(30)
+    with suppress(psutil.NoSuchProcess):  # a test may have ended it
+        service.process.terminate()
+        service.process.wait(30)
     service.home.cleanup()

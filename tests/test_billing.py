@@ -194,7 +194,8 @@ def test_a_live_session_without_audio_costs_nothing(new_customer: NewCustomer) -
             client.send(message)
             messages(client)
         until(lambda: anna.balance() == 5)
-    assert anna.client.get("/api/v1/transcripts/?status=completed").json()["count"] == 0
+    listed = anna.client.get("/api/v1/transcripts/").json()["results"]
+    assert [(entry["status"], entry["error"]) for entry in listed] == 2 * [("failed", "No audio came.")]
 
 
 def test_places_are_shared_by_files_and_live_sessions(new_customer: NewCustomer) -> None:
@@ -366,6 +367,21 @@ def test_what_takes_longer_than_a_lease_keeps_what_it_holds(
                 time.sleep(0.2)
             assert [one.result().status_code for one in running] == 5 * [200]
             assert anna.balance() == 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_service_that_is_stopped_gives_back_what_its_jobs_hold(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    with serving(kind, tmp_path, request, fake_delay_s="60", lease_s=600) as service:
+        anna = customer(service, credits=5)
+        with anna.client, ThreadPoolExecutor() as pool:
+            running = pool.submit(anna.transcribe, speech(1))
+            until(lambda: anna.client.get("/api/v1/transcripts/?status=processing").json()["count"] == 1)
+            service.process.terminate()
+            service.process.wait(60)
+            assert running.exception(10) is not None or running.result().status_code >= 500
+            assert anna.ledger() == 5
 
 
 @pytest.mark.parametrize("kind", KINDS)

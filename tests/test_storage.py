@@ -94,6 +94,7 @@ def test_several_may_migrate_at_once(postgres_server: PostgresServer) -> None:
 
 def test_a_service_says_what_its_database_lacks(postgres_server: PostgresServer, tmp_path: Path) -> None:
     url = postgres_server.create_database("lacking")
+    nowhere = url.replace("lacking", "missing")
     for environment, said in (
         ({"DATABASE_URL": url}, "TRITONE_SECRET is not set"),
         ({"DATABASE_URL": url, "TRITONE_SECRET": "x"}, "run `tritone migrate`"),
@@ -101,12 +102,25 @@ def test_a_service_says_what_its_database_lacks(postgres_server: PostgresServer,
         ({"DATABASE_URL": "nonsense"}, "use sqlite:///FILE or postgresql://"),
         ({"TRITONE_PLANS": str(tmp_path / "missing.toml")}, "missing.toml"),
         ({"RETENTION_DAYS": "soon"}, "RETENTION_DAYS='soon'"),
+        (
+            {"DATABASE_URL": nowhere, "TRITONE_SECRET": "x"},
+            'database "missing" does not exist',
+        ),
+        ({"DATABASE_URL": "postgresql://x:hush@127.0.0.1:1/x", "TRITONE_SECRET": "x"}, "x:***@127.0.0.1:1/x"),
     ):
         for arguments in (["serve"], ["account", "list"]):
             started = tritone(*arguments, **{"TRITONE_HOME": str(tmp_path), **environment})
             assert started.returncode == 1, (arguments, environment)
             assert said in started.stderr, (arguments, environment, started.stderr)
             assert "Traceback" not in started.stderr
+            assert "hush" not in started.stderr
+
+
+def test_the_command_line_makes_no_database_of_its_own(tmp_path: Path) -> None:
+    listed = tritone("account", "list", TRITONE_HOME=str(tmp_path))
+    assert listed.returncode == 1
+    assert f"no database {tmp_path}/tritone.db" in listed.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,13 @@ def test_what_was_transcribed_is_kept(anna: Customer) -> None:
         assert kept == {**said, "segment_order": order}
 
 
+def test_what_is_kept_has_words_whatever_was_answered(anna: Customer) -> None:
+    id_ = anna.transcribe(speech(3), response_format="txt").headers["X-Transcript-Id"]
+    stored = anna.client.get(f"/api/v1/transcripts/{id_}/").json()
+    assert stored["speakers"] == ["Speaker 1"]
+    assert len(stored["segments"][0]["words"]) == 3
+
+
 def test_what_is_declined_is_not_kept(anna: Customer) -> None:
     answer = anna.transcribe(speech(1), store="false")
     assert answer.status_code == 200
@@ -165,6 +172,7 @@ def test_it_is_handed_out_in_every_format(anna: Customer) -> None:
     for format_ in EXPORTS:
         answer = anna.client.get(f"/api/v1/transcripts/{id_}/export/{format_}/")
         assert answer.status_code == 200, answer.text
+        assert answer.headers["Content-Type"].count("charset") <= 1
         disposition = answer.headers["Content-Disposition"]
         assert disposition.startswith('attachment; filename="')
         assert f".{format_}\"; filename*=UTF-8''" in disposition

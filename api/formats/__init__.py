@@ -62,11 +62,11 @@ def _write_pdf(document: Document) -> bytes:
 WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 EXPORTS: Final[dict[str, Export]] = {
-    "txt": Export("text/plain; charset=utf-8", "txt", lambda document: text.write(document.transcript)),
+    "txt": Export("text/plain", "txt", lambda document: text.write(document.transcript)),
     "srt": Export(FORMATS["srt"].media_type, "srt", lambda document: subtitles.write_srt(document.transcript)),
-    "vtt": Export("text/vtt; charset=utf-8", "vtt", lambda document: subtitles.write_vtt(document.transcript)),
+    "vtt": Export("text/vtt", "vtt", lambda document: subtitles.write_vtt(document.transcript)),
     "json": Export("application/json", "json", lambda document: json.write_verbose(document.transcript)),
-    "csv": Export("text/csv; charset=utf-8", "csv", lambda document: csv.write(document.transcript)),
+    "csv": Export("text/csv", "csv", lambda document: csv.write(document.transcript)),
     "docx": Export(WORD, "docx", _write_docx, apart=True),
     "pdf": Export("application/pdf", "pdf", _write_pdf, apart=True),
 }

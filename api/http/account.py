@@ -17,7 +17,7 @@ from api.accounts.callers import Caller
 from api.accounts.credits import month_of, start_of_next_month
 from api.accounts.directory import Account, get_account, update_account
 from api.accounts.plans import Plan
-from api.http.fields import PRINTABLE, read_json
+from api.http.fields import EMAIL, PRINTABLE, read_json
 from api.http.openapi import WITH_KEY, json_body, refusals
 from api.storage.database import Database
 
@@ -31,7 +31,7 @@ Email = Annotated[
     str,
     Meta(
         max_length=320,
-        pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+$(?!\n)",
+        pattern=EMAIL,
         description="an address: name@example.org",
     ),
 ]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from litestar import Request
@@ -14,6 +15,7 @@ from api.errors import InvalidRequest, TooLarge
 
 PRINTABLE = r"^(?!\s*$)[^\x00-\x1f\x7f-\x9f]*$(?!\n)"
 """A line with something in it. Python's $ alone lets a line end in another."""
+EMAIL = r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+\.[^@\s.\x00-\x1f]+$(?!\n)"
 BODY_TIMEOUT_S = 30.0
 
 Fields = TypeVar("Fields", bound=msgspec.Struct)
@@ -45,9 +47,29 @@ async def read_json(kind: type[Fields], request: Request[Any, Any, Any], most_by
         return msgspec.json.decode(body, type=kind)
     except TimeoutError:
         raise InvalidRequest(f"The body did not come within {BODY_TIMEOUT_S:g} s.") from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not the JSON that it should be: {error}") from None
+    except msgspec.ValidationError as error:
+        raise InvalidRequest(_what_is_right(kind, str(error))) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidRequest(f"The body is no JSON: {error}.") from None
+
+
+def _what_is_right(kind: type[msgspec.Struct], error: str) -> str:
+    """By the field's description, where it has one; nobody wants to read a regular expression."""
+    for field in msgspec.structs.fields(kind):
+        if error.endswith(f"`$.{field.name}`") and (expected := _description(field.type)):
+            return f"{field.name} must be {expected}."
+    return "The body is not right: " + re.sub(" matching regex '.*'", " of another form", error)
 
 
 def _expected(annotation: Any) -> str:
-    return next(meta.description for meta in annotation.__metadata__ if isinstance(meta, Meta) and meta.description)
+    description = _description(annotation)
+    assert description is not None
+    return description
+
+
+def _description(annotation: Any) -> str | None:
+    """That of an annotated type, or of one of those that it is a union of."""
+    for meta in getattr(annotation, "__metadata__", ()):
+        if isinstance(meta, Meta) and meta.description:
+            return meta.description
+    return next(filter(None, map(_description, get_args(annotation))), None)

@@ -16,4 +16,4 @@ from api.metrics import exposition
     description="In Prometheus's text format.",
 )
 def metrics() -> Response[bytes]:
-    return Response(exposition(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    return Response(exposition(), media_type="text/plain; version=0.0.4")

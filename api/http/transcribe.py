@@ -130,12 +130,14 @@ class TranscribeController(Controller):
             model = await catalog.find(fields.model)
             language = model.language(fields.language)
             bounds = fields.bounds()
+            # What is kept has everything, whatever the format of this answer shows.
+            with_words = format_.needs_words or (fields.store and caller.holder is not None)
             options = TranscriptionOptions(
                 model,
                 language,
-                word_timestamps=format_.needs_words,
+                word_timestamps=with_words,
                 # Speakers show where words have their times: in a format without, nobody sees them.
-                speakers=bounds if fields.diarize and format_.needs_words else None,
+                speakers=bounds if fields.diarize and with_words else None,
                 diarization=catalog.diarization(),
                 split_channels=fields.channels == "split",
             )

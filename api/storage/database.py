@@ -124,15 +124,26 @@ class Database:
 
     async def check(self) -> None:
         """Raises DatabaseError where its tables are not those of this version; StorageUnavailable."""
-        async with self.reading() as connection:
+        async with self._to_be_checked() as connection:
             if await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version")):
                 found = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar()
             else:
                 found = "none"
         if found != VERSION:
             raise DatabaseError(
-                f"The database's tables are of version {found}, this program's of {VERSION}: run `tritone migrate`."
+                f"The tables of {self.url.render_as_string()} are of version {found}, this program's of {VERSION}: run "
+                "`tritone migrate`."
             )
+
+    @asynccontextmanager
+    async def _to_be_checked(self) -> AsyncIterator[AsyncConnection]:
+        """At the start it is worth knowing why it is away."""
+        try:
+            async with self.reading() as connection:
+                yield connection
+        except (StorageUnavailable, DBAPIError) as error:
+            reason = error.__cause__ if isinstance(error, StorageUnavailable) else error.orig
+            raise DatabaseError(f"{self.url.render_as_string()} cannot be used: {reason}") from error
 
     async def wipe(self, *, again: bool = False) -> None:
         """Deleted rows leave SQLite's write-ahead log, too; `again` where somebody still read an older state then."""

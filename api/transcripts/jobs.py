@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 DAY_S = 24 * 3600
 RETRY_PLACE_S = 5
+LAST_WORDS_S = 5.0
 STORAGE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
 """Work that is done is worth waiting for a database that is away."""
 UNEXPECTED = "Something went wrong while it was made."
@@ -47,6 +48,8 @@ class Jobs:
         self.limiter = limiter
         self.lease_s = lease_s
         self._open: set[UUID] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @asynccontextmanager
     async def open(self, caller: Caller, *, size: int = 0, largest: int | None = None) -> AsyncIterator[Job]:
@@ -79,6 +82,7 @@ class Jobs:
             if holder is not None:
                 await job.hold(1)
                 self._open.add(job.id)
+                self._idle.clear()
             yield job
             if not job.done:
                 await job.give_up(InvalidRequest(NOTHING_CAME))
@@ -87,9 +91,17 @@ class Jobs:
             raise
         finally:
             self._open.discard(job.id)
+            if not self._open:
+                self._idle.set()
             await self.limiter.release(caller.subject, str(job.id))
             if counted is not None and counted.allowed and not job.done:
                 await self.limiter.give_back(counted)
+
+    async def given_up(self) -> None:
+        """When none is open any more: at its end the process cancels them, and they give back what they hold."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_WORDS_S):
+                await self._idle.wait()
 
     async def prolong(self) -> None:
         """Say that all of them are still at it."""
