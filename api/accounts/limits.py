@@ -98,7 +98,7 @@ class LocalLimiter:
         live = [held for held, expires in self._leases.get(subject, {}).items() if expires > now]
         allowed = lease in live or len(live) < limit
         if allowed:
-            self.adopt(subject, lease)
+            self._leases.setdefault(subject, {})[lease] = self._clock() + self._lease_s
         return allowed
 
     async def release(self, subject: str, lease: str) -> None:
@@ -139,10 +139,6 @@ class LocalLimiter:
                 counts.popitem(last=False)
         else:
             counts.pop(window.subject, None)
-
-    def adopt(self, subject: str, lease: str) -> None:
-        """A lease that was handed out, wherever that was, and whatever the limit."""
-        self._leases.setdefault(subject, {})[lease] = self._clock() + self._lease_s
 
     def leases(self) -> Iterator[tuple[str, str, float]]:
         """Subject, lease, and the seconds it has left, of all that have not expired."""

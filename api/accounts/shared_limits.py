@@ -19,7 +19,7 @@ from api.accounts.limits import Limiter, LocalLimiter, Standing, Window
 
 log = logging.getLogger(__name__)
 
-TIMEOUT_S = 0.5
+TIMEOUT_S = 1.0
 RETRY_S = 1.0
 MAX_CONNECTIONS = 32
 AWAY = (RedisError, OSError)  # a TimeoutError is an OSError
@@ -137,8 +137,10 @@ class RedisLimiter:
         except asyncio.CancelledError:
             self._start(self._undo(taking, subject, lease))
             raise
-        if taken:
-            self.known.adopt(subject, lease)
+        if taken and not await self.known.acquire(subject, lease, limit):
+            # While Redis was away, or slow, this process handed out as many itself, which Redis has not heard of.
+            self._start(self._client.zrem(_leases_key(subject), lease))
+            return False
         return taken
 
     async def release(self, subject: str, lease: str) -> None:
