@@ -10,18 +10,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import admin
-from api.accounts import ledger
+from api.accounts.credits import Bucket
 from api.accounts.directory import find_account
 from api.settings import Settings, from_env
 from api.storage.database import Database, database_url
+from api.storage.tables import ledger
 from tests import contract
 from tests.running import FakeService, start_fake_service, stop_fake_service
 from tests.servers import PostgresServer, RedisServer
@@ -66,9 +69,20 @@ class Customer:
         async def read(database: Database) -> int:
             async with database.reading() as connection:
                 account = await find_account(connection, self.name)
-                return sum((await ledger.balances_by_ledger(connection, account.id)).values())
+                return sum((await ledger_sums(connection, account.id)).values())
 
         return with_database(self.service, read)
+
+
+async def ledger_sums(connection: AsyncConnection, account_id: UUID) -> dict[Bucket, int]:
+    """What the movements of each bucket add up to."""
+    rows = await connection.execute(
+        sa.select(ledger.c.bucket, sa.func.sum(ledger.c.amount))
+        .where(ledger.c.account_id == account_id)
+        .group_by(ledger.c.bucket)
+    )
+    sums: dict[Bucket, int] = {"credits": 0, "allowance": 0}
+    return {**sums, **{bucket: int(amount) for bucket, amount in rows}}
 
 
 def customer(service: FakeService, plan: str = "paid", credits: int = 0, **key: Any) -> Customer:

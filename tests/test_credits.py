@@ -25,6 +25,7 @@ from api.errors import InvalidRequest, NoCredits, TooMany
 from api.storage.database import Database
 from api.storage.ids import new_id
 from api.storage.tables import jobs
+from tests.business import ledger_sums
 
 Work = Callable[[AsyncConnection], Awaitable[Any]]
 LEASE_S = 60.0
@@ -138,7 +139,7 @@ class CreditMachine(RuleBasedStateMachine):
     async def books(self, connection: AsyncConnection) -> tuple[dict[Bucket, int], Balance, list[Any]]:
         rows = await connection.execute(sa.select(jobs).where(jobs.c.account_id == self.account))
         balance = (await get_account(connection, self.account)).balance
-        return await ledger.balances_by_ledger(connection, self.account), balance, list(rows)
+        return await ledger_sums(connection, self.account), balance, list(rows)
 
     def balance(self) -> Balance:
         balance: Balance = self.write(self.books)[1]
@@ -207,7 +208,7 @@ def test_fifty_at_once_spend_exactly_the_ten_credits_there_are(any_database: Dat
             await ledger.credit(c, account, plan, 10, now=datetime.now(UTC))
         assert sum(await asyncio.gather(*(one(account, number) for number in range(50)))) == 10
         async with any_database.reading() as c:
-            assert await ledger.balances_by_ledger(c, account) == {"credits": 0, "allowance": 0}
+            assert await ledger_sums(c, account) == {"credits": 0, "allowance": 0}
             assert (await get_account(c, account)).balance.spendable == 0
         await any_database.close()
 

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import credits
-from api.accounts.credits import Balance, Bucket, Hold, Movement, Reason, month_of, start_of_next_month
+from api.accounts.credits import Balance, Hold, Movement, Reason, month_of, start_of_next_month
 from api.accounts.plans import Plan
 from api.errors import InvalidRequest, NoCredits, TooMany
 from api.storage.tables import accounts, jobs, ledger
@@ -188,17 +188,6 @@ async def change_plan(connection: AsyncConnection, account_id: UUID, old: Plan, 
     await connection.execute(sa.update(accounts).where(accounts.c.id == account_id).values(plan=new.name))
     await _record(connection, account_id, movements, now)
     return balance
-
-
-async def balances_by_ledger(connection: AsyncConnection, account_id: UUID) -> dict[Bucket, int]:
-    """What the movements add up to."""
-    rows = await connection.execute(
-        sa.select(ledger.c.bucket, sa.func.sum(ledger.c.amount))
-        .where(ledger.c.account_id == account_id)
-        .group_by(ledger.c.bucket)
-    )
-    sums: dict[Bucket, int] = {"credits": 0, "allowance": 0}
-    return {**sums, **{bucket: int(amount) for bucket, amount in rows}}
 
 
 async def usage(connection: AsyncConnection, account_id: UUID, since: date) -> list[Usage]:

@@ -66,6 +66,12 @@ def headers_of(error: errors.TritoneError) -> dict[str, str]:
             return {}
 
 
+def message_of(error: errors.TritoneError) -> dict[str, Any]:
+    """What a live session is told."""
+    retry = {"retry_after": error.retry_after_s} if isinstance(error, errors.Unavailable | errors.TooMany) else {}
+    return {"text": "", "error": str(error), **retry}
+
+
 def tritone_error(_: Request[Any, Any, Any], error: errors.TritoneError) -> Response[dict[str, str]]:
     if isinstance(error, errors.InferenceFailed):
         log.error("%s", error)

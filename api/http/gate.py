@@ -18,8 +18,8 @@ import msgspec
 from api.accounts.keys import MAX_KEY_CHARS
 from api.accounts.limits import Standing
 from api.accounts.reception import Reception
-from api.errors import InvalidKey, InvalidRequest, TooMany, TritoneError, Unavailable
-from api.http.errors import UNEXPECTED, close_code_of, headers_of, status_of
+from api.errors import InvalidKey, InvalidRequest, TritoneError
+from api.http.errors import UNEXPECTED, close_code_of, headers_of, message_of, status_of
 
 Scope = Any  # ASGI's own types are no more than this
 Receive = Callable[[], Any]
@@ -79,10 +79,8 @@ class Gate:
         except TritoneError as refusal:
             # Not as an answer to the handshake: a page in a browser could not read it.
             await receive()
-            retry = {"retry_after": refusal.retry_after_s} if isinstance(refusal, (Unavailable, TooMany)) else {}
-            error = msgspec.json.encode({"text": "", "error": str(refusal), **retry}).decode()
             await send({"type": "websocket.accept"})
-            await send({"type": "websocket.send", "text": error})
+            await send({"type": "websocket.send", "text": msgspec.json.encode(message_of(refusal)).decode()})
             await send({"type": "websocket.close", "code": close_code_of(refusal), "reason": ""})
             return
         except Exception:

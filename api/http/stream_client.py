@@ -12,8 +12,8 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from api.errors import ClientGone, InvalidRequest, TooLarge, TooMany, TritoneError, Unavailable
-from api.http.errors import close_code_of
+from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError
+from api.http.errors import close_code_of, message_of
 
 MAX_TEXT_BYTES: Final = 16 * 1024
 MAX_REASON_BYTES: Final = 123  # of a close frame, RFC 6455, section 5.5
@@ -84,8 +84,7 @@ class Client:
             raise ClientGone("The client has left, or reads nothing.") from error
 
     async def send_error(self, error: TritoneError) -> None:
-        retry = {"retry_after": error.retry_after_s} if isinstance(error, (Unavailable, TooMany)) else {}
-        await self.send(error=str(error), **retry)
+        await self.send(**message_of(error))
 
     async def fail(self, error: TritoneError) -> None:
         """Say it and close."""

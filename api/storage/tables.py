@@ -121,7 +121,7 @@ transcripts = sa.Table(
     _id(),
     _account(),
     sa.Column("title", sa.String(300), nullable=False),
-    sa.Column("status", sa.String(10), nullable=False),  # queued, processing, completed, failed
+    sa.Column("status", sa.String(10), nullable=False, index=True),  # queued, processing, completed, failed
     sa.Column("error", sa.String(500), nullable=False),
     sa.Column("language", sa.String(20)),
     sa.Column("model", sa.String(100), nullable=False),

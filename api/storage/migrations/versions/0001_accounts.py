@@ -90,6 +90,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_transcripts_account_id_id", "transcripts", ["account_id", "id"], unique=False)
     op.create_index("ix_transcripts_created_at", "transcripts", ["created_at"], unique=False)
+    op.create_index(op.f("ix_transcripts_status"), "transcripts", ["status"], unique=False)
     op.create_table(
         "ledger",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=True, nullable=False),
@@ -110,6 +111,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_index(op.f("ix_ledger_account_id"), table_name="ledger")
     op.drop_table("ledger")
+    op.drop_index(op.f("ix_transcripts_status"), table_name="transcripts")
     op.drop_index("ix_transcripts_created_at", table_name="transcripts")
     op.drop_index("ix_transcripts_account_id_id", table_name="transcripts")
     op.drop_table("transcripts")
