@@ -3,7 +3,8 @@
 TritoneError
 ├── InvalidRequest          what was sent cannot be processed; the message says what would be right
 │   ├── UnreadableMedia     the upload is not audio or video that decodes, or breaks a limit of the decoder
-│   └── UnknownModel        no deployed model has this id
+│   ├── UnknownModel        no deployed model has this id
+│   └── PromptTooLong       what a language model is asked has more tokens than it can read
 ├── InvalidKey              no key, where one is needed, or one that is wrong, revoked or expired
 ├── Forbidden               the key is right, and not for this
 ├── NotFound                there is no such thing, or it is somebody else's
@@ -18,6 +19,7 @@ TritoneError
 │   ├── StorageUnavailable      the database is away
 │   ├── FontMissing             no font on the server has the letters of the document
 │   └── InferenceUnavailable    the inference server is away, or stayed silent
+│       └── ModelMissing        no model for this is deployed; the message names the command that installs one
 ├── DocumentFailed          the document could not be made; logged
 └── InferenceFailed         the inference server answered, but not with a result
 """
@@ -38,6 +40,10 @@ class UnreadableMedia(InvalidRequest):
 
 
 class UnknownModel(InvalidRequest):
+    pass
+
+
+class PromptTooLong(InvalidRequest):
     pass
 
 
@@ -100,6 +106,11 @@ class FontMissing(Unavailable):
 
 class InferenceUnavailable(Unavailable):
     pass
+
+
+class ModelMissing(InferenceUnavailable):
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retry_after_s=3600)  # somebody has to install one
 
 
 class DocumentFailed(TritoneError):

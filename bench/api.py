@@ -32,6 +32,7 @@ from litestar.di import Provide
 from api import admin
 from api.app import MsgspecLitestar
 from api.http.models import ModelsController
+from api.inference.deployments import Deployments
 from api.inference.fake import FakeRegistry
 from api.recognition.catalog import ModelCatalog
 from api.server import serve
@@ -170,7 +171,7 @@ def bare_route() -> Iterator[Contender]:
 
 
 def serve_bare(port: int) -> None:
-    catalog = ModelCatalog(FakeRegistry(), {})
+    catalog = ModelCatalog(Deployments(FakeRegistry()), {})
     app = MsgspecLitestar([ModelsController], dependencies={"catalog": Provide(lambda: catalog, sync_to_thread=False)})
     serve(app, Settings(port=port), log_level="warning")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +11,7 @@ import msgspec
 from api.inference import contracts
 from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, Voices
 from api.inference.contracts import SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION
+from api.inference.fake import fake_inference
 from export_scripts.engines import load_engine
 
 
@@ -54,7 +56,7 @@ class InProcess:
         )
 
     def inference(self) -> Inference:
-        return Inference(self, self, self._speakers, self)
+        return replace(fake_inference(), recognizer=self, voice_activity=self, speakers=self._speakers, registry=self)
 
     async def recognize(
         self, model: str, pcm: Pcm, options: contracts.DecodingOptions, *, live: bool = False

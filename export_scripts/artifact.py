@@ -67,7 +67,7 @@ def add_target_arguments(
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu", help="what it runs on (%(default)s)")
     parser.add_argument("--instances", type=int, help="per GPU, 1 by default; on a CPU, by default as many as suit it")
     default = str(max_batch_size) if cpu_batch_size is None else f"{max_batch_size}, on a CPU {cpu_batch_size}"
-    parser.add_argument("--max-batch-size", type=int, help=f"windows per batch ({default})")
+    parser.add_argument("--max-batch-size", type=int, help=f"requests per batch ({default})")
     parser.set_defaults(batch_sizes=sizes)
 
 

@@ -33,13 +33,14 @@ def write_onnx(
     reference: Callable[..., Tensor] | None = None,
     *,
     lengths: Mapping[str, int] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> float:
     """Write `module` to `file` and return its largest difference from `reference`, by default the module itself.
 
     `batches` are what they are compared on: the inputs by name, of any number of windows; the last one is what the
     module is traced with. `shape` is what a window's `output` must have, None standing for any size. The difference is
     a share of the largest number in the reference's output. Raises ExportError where the shape is another, where the
-    graph takes but one size of batch, and where the difference exceeds `TOLERANCE`. `lengths` names an axis of inputs
+    graph takes but one size of batch, and where the difference exceeds `tolerance`. `lengths` names an axis of inputs
     and outputs that may have any size, as the first, the batch, always may.
     """
     module.eval()
@@ -73,7 +74,7 @@ def write_onnx(
             raise ExportError(f"The ONNX graph does not take a batch of {len(numbers)}: {error}") from error
         share = float(np.abs(got - numbers).max() / np.abs(numbers).max()) if got.shape == numbers.shape else np.inf
         # Not a number is a difference as well, and neither larger nor smaller than any.
-        if not share <= TOLERANCE:
+        if not share <= tolerance:
             raise ExportError(f"The ONNX graph's {output} differ from the module's by {share:.1e} of the largest.")
         difference = max(difference, share)
     return difference

@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,47 +22,16 @@ from tokenizers import Tokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from export_scripts.artifact import ExportError, add_target_arguments, place, target, write_version
+from export_scripts.checkpoint import Checkpoint, find_checkpoint
 from export_scripts.window_length import FULL_FRAMES, compare_window_lengths
 
 COMPUTE_TYPES = ("float32", "float16", "int8", "int8_float16")
 BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1, "int8_float16": 1}
-# Beside the weights, what a hub repository must give: sharded or whole, converted or not.
 BATCH_SIZE = 16
 # A CPU gains nothing from large batches of recordings, and live speech would wait for the one that is being worked on.
 CPU_BATCH_SIZE = 6
-HUB_FILES = ("*.json", "*.txt", "model.safetensors", "model-*.safetensors", "model.bin")
 # The classes of speed that the public API speaks of, by millions of parameters: small, medium and turbo, large.
 SPEEDS = ((300, "very_fast"), (1000, "fast"))
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    folder: Path
-    origin: str
-    revision: str | None
-
-    @property
-    def converted(self) -> bool:
-        return (self.folder / "model.bin").exists()
-
-
-def find_checkpoint(source: str, revision: str | None) -> Checkpoint:
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return Checkpoint(folder, folder.name, revision)
-    if source.startswith((".", "/", "~")):
-        raise ExportError(f"There is no folder {source}.")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        snapshot = Path(snapshot_download(source, revision=revision, allow_patterns=list(HUB_FILES)))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ExportError(
-            f"{source} is neither a folder nor a checkpoint that the hub gave: {error}\n"
-            "Where no hub is in reach, copy the checkpoint's folder here and name that."
-        ) from error
-    return Checkpoint(snapshot, source, snapshot.name)
 
 
 def convert(checkpoint: Checkpoint, weights: Path, compute_type: str) -> None:

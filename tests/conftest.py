@@ -146,6 +146,16 @@ def models(stack: Stack) -> Path:
 
 
 @pytest.fixture(scope="session")
+def sentence_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's text embedding by itself: its version directory."""
+    from export_scripts import text_embedding  # torch comes with it, which most tests do without
+
+    repository = tmp_path_factory.mktemp("text_embedding")
+    text_embedding.main(["--to", str(repository)])
+    return repository / "text_embedding" / "1"
+
+
+@pytest.fixture(scope="session")
 def clips() -> list[Clip]:
     references = json.loads((DATA / "references.json").read_text())
     return [Clip(DATA / r["file"], r["language"], r["text"], r["word_starts"]) for r in references]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from time import monotonic
 
@@ -14,9 +15,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.errors import InvalidRequest
-from api.inference.base import Floats, Inference, Pcm
+from api.inference.base import Floats, Pcm
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, DecodingOptions, ModelCard, Recognition
-from api.inference.fake import FakeRegistry, FakeSpeakers, FakeVoiceActivity
+from api.inference.fake import FakeVoiceActivity, fake_inference
 from api.recognition.catalog import SpeechModel
 from api.recognition.chunking import Span, frames
 from api.speech import SAMPLE_RATE_HZ, Word
@@ -59,7 +60,7 @@ class Ear(FakeVoiceActivity):
 def session(
     recognizer: TelegraphRecognizer, ear: FakeVoiceActivity | None = None, *, buffer_s: float = 30, **options: object
 ) -> StreamSession:
-    inference = Inference(recognizer, ear or FakeVoiceActivity(), FakeSpeakers(), FakeRegistry())
+    inference = replace(fake_inference(), recognizer=recognizer, voice_activity=ear or FakeVoiceActivity())
     return StreamSession(
         inference,
         StreamOptions(MODEL, **options),  # type: ignore[arg-type]
@@ -360,7 +361,7 @@ def test_models_that_are_away_are_spoken_of_and_waited_for(monkeypatch: pytest.M
 def test_a_stream_may_not_be_longer_than_allowed() -> None:
     async def main() -> None:
         live = StreamSession(
-            Inference(TelegraphRecognizer([]), FakeVoiceActivity(), FakeSpeakers(), FakeRegistry()),
+            replace(fake_inference(), recognizer=TelegraphRecognizer([])),
             StreamOptions(MODEL),
             StreamBounds(max_buffered_s=30, max_s=1),
             beam_size=5,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from api.inference.contracts import DecodingOptions, ModelCard, Recognition
+from api.inference.contracts import (
+    Analysis,
+    AnalysisOptions,
+    CompletionChunk,
+    CompletionRequest,
+    DecodingOptions,
+    ModelCard,
+    Recognition,
+)
 
 Pcm = npt.NDArray[np.int16]
 Floats = npt.NDArray[np.float32]
@@ -63,6 +72,35 @@ class SpeakerModels(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TextVectors:
+    """Of unit length, (texts, d). Those of different versions of the model mean nothing to each other."""
+
+    version: str
+    embeddings: Floats
+
+
+class TextEmbedder(Protocol):
+    async def embed_texts(self, texts: Sequence[str]) -> TextVectors:
+        """What each text means, as a vector; any number of texts, of each of which the beginning counts."""
+        ...
+
+
+class TextAnalyzer(Protocol):
+    async def analyze(self, texts: Sequence[str], options: AnalysisOptions) -> Analysis:
+        """Entities, sentiment, key phrases; at most 1 MB of text in one call."""
+        ...
+
+
+class LanguageModel(Protocol):
+    def complete(self, request: CompletionRequest) -> AsyncIterator[CompletionChunk]:
+        """The answer as it is written. Closing the iterator ends the model's work on it.
+
+        Raises PromptTooLong where the request does not fit into the context.
+        """
+        ...
+
+
 class ModelRegistry(Protocol):
     async def deployments(self) -> list[Deployment]:
         """What is deployed now. Fails at once when the server is away."""
@@ -76,4 +114,7 @@ class Inference:
     recognizer: SpeechRecognizer
     voice_activity: VoiceActivityDetector
     speakers: SpeakerModels
+    embedder: TextEmbedder
+    analyzer: TextAnalyzer
+    language_model: LanguageModel
     registry: ModelRegistry

@@ -15,6 +15,9 @@ WHISPER_PREFIX: Final = "whisper-"
 VOICE_ACTIVITY: Final = "voice_activity"
 SPEAKER_SEGMENTATION: Final = "speaker_segmentation"
 SPEAKER_EMBEDDING: Final = "speaker_embedding"
+TEXT_EMBEDDING: Final = "text_embedding"
+TEXT_ANALYSIS: Final = "text_analysis"
+LANGUAGE_MODEL: Final = "language_model"
 
 LOCAL_SPEAKERS: Final = 3
 """Speakers that segmentation tells apart within one window."""
@@ -40,6 +43,18 @@ TENSORS: Final = {
     SPEAKER_EMBEDDING: {
         "inputs": {"PCM": ("INT16", [-1]), "MASKS": ("UINT8", [-1, SPEAKER_FRAMES])},
         "outputs": {"EMBEDDINGS": ("FP32", [-1, -1]), "PLDA": ("FP32", [-1, -1])},
+    },
+    TEXT_EMBEDDING: {
+        "inputs": {"TEXTS": ("STRING", [-1])},
+        "outputs": {"EMBEDDINGS": ("FP32", [-1, -1])},
+    },
+    TEXT_ANALYSIS: {
+        "inputs": {"TEXTS": ("STRING", [-1]), "OPTIONS": ("STRING", [1])},
+        "outputs": {"ANALYSIS": ("STRING", [1])},
+    },
+    LANGUAGE_MODEL: {
+        "inputs": {"REQUEST": ("STRING", [1])},
+        "outputs": {"CHUNK": ("STRING", [1])},
     },
 }
 
@@ -96,6 +111,74 @@ class Recognition(msgspec.Struct, frozen=True):
     decoded_s: float
 
 
+class AnalysisOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to find out about texts; `language` is that of all of them."""
+
+    tasks: Annotated[tuple[Literal["entities", "sentiment", "key_phrases"], ...], msgspec.Meta(min_length=1)]
+    language: str = "en"
+
+
+class Entity(msgspec.Struct, frozen=True):
+    """`type` is Presidio's name of it (EMAIL_ADDRESS, PERSON, …); the span is in characters of the text."""
+
+    type: str
+    start: int
+    end: int
+    score: float
+
+
+class Sentiment(msgspec.Struct, frozen=True):
+    """`compound` is from -1 to 1; the others are shares of the text, with a sum of 1."""
+
+    compound: float
+    positive: float
+    neutral: float
+    negative: float
+
+
+class KeyPhrase(msgspec.Struct, frozen=True):
+    """As the text writes it; a `relevance` from 0 to 1, the larger the better."""
+
+    text: str
+    relevance: float
+
+
+class Analysis(msgspec.Struct, frozen=True):
+    """`entities` and `sentiment` have one entry for each text, in order; `key_phrases` are of all texts together, the
+    best first. What was not asked for is empty."""
+
+    entities: list[list[Entity]] = []
+    sentiment: list[Sentiment] = []
+    key_phrases: list[KeyPhrase] = []
+
+
+PROMPT_TOO_LONG: Final = "PROMPT_TOO_LONG: "
+"""What a language model's message begins with where a request does not fit into its context."""
+
+
+class Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class CompletionRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a language model is asked. Temperature 0 takes the likeliest token each time."""
+
+    messages: Annotated[list[Message], msgspec.Meta(min_length=1)]
+    max_tokens: Annotated[int, msgspec.Meta(ge=1, le=8192)] = 512
+    temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] = 0.0
+    top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+
+
+class CompletionChunk(msgspec.Struct, frozen=True):
+    """A piece of an answer. The last one has `finish`: at its own end, or where `max_tokens` or the context ended."""
+
+    text: str = ""
+    finish: Literal["stop", "length"] | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
 class Clustering(msgspec.Struct, frozen=True):
     """How a diarization model's embeddings become speakers. The defaults are pyannote/speaker-diarization-3.1's."""
 
@@ -127,3 +210,7 @@ class ModelCard(msgspec.Struct, frozen=True):
     """Of a speaker embedding: what its distances mean."""
     step_s: Annotated[float, msgspec.Meta(ge=0.1, le=9)] = 1.0
     """Of a speaker segmentation: from the start of one window to that of the next."""
+    context_tokens: int = 0
+    """Of a language model: how many tokens a request and its answer may have together."""
+    entities: list[str] = []
+    """Of a text analysis: the types that it finds."""

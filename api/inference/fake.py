@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import zlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, SpeakerModels, Voices
+from api.errors import InferenceUnavailable
+from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, SpeakerModels, TextVectors, Voices
 from api.inference.contracts import (
     ACTIVITY_FRAME_SAMPLES,
     LOCAL_SPEAKERS,
     SPEAKER_FRAME_SAMPLES,
     SPEAKER_FRAMES,
+    Analysis,
+    AnalysisOptions,
+    CompletionChunk,
+    CompletionRequest,
     DecodingOptions,
+    Entity,
+    KeyPhrase,
     ModelCard,
     Recognition,
     Segment,
+    Sentiment,
     Word,
 )
 
 LOUD = 500  # mean magnitude from which a frame counts as speech
 LOUDER = 6000  # and from which it is another's
+DIMENSIONS = 384
+WORD = re.compile(r"\w+")
+EMAIL = re.compile(r"[\w.]+@[\w.]+\w")
 
 
 @dataclass(kw_only=True)
@@ -46,13 +61,14 @@ class FakeRecognizer(Busy):
     """Hears the word "tone" in every second of a window. `most_s` is how much of one it can write down at once."""
 
     most_s: float = 30.0
+    heard: str = "tone"
     calls: list[tuple[str, int, DecodingOptions]] = field(default_factory=list)
 
     async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         self.calls.append((model, pcm.size, options))
         await self.work()
         decoded_s = min(pcm.size / 16_000, self.most_s)
-        words = [Word(" tone", float(s), s + 0.5, 0.9) for s in range(max(1, int(decoded_s)))]
+        words = [Word(f" {self.heard}", float(s), s + 0.5, 0.9) for s in range(max(1, int(decoded_s)))]
         text = "".join(word.word for word in words).strip()
         segment = Segment(0.0, words[-1].end, text, words if options.word_timestamps else [])
         return Recognition(options.language or "en", 1.0, [segment], -0.1, 0.0, 1.0, 0.0, decoded_s)
@@ -99,10 +115,77 @@ def _loudness(pcm: Pcm) -> Floats:
 
 
 @dataclass
+class FakeEmbedder(Busy):
+    """Texts are alike that share words."""
+
+    embedded: int = 0
+
+    async def embed_texts(self, texts: Sequence[str]) -> TextVectors:
+        self.embedded += len(texts)
+        await self.work()
+        vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            for word in WORD.findall(text.casefold()):
+                vector[zlib.crc32(word.encode()) % DIMENSIONS] += 1
+            vector[0] += not vector.any()
+        return TextVectors("1", vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
+
+
+class FakeAnalyzer:
+    """E-mail addresses are entities, "good" is positive, "bad" negative, and frequent words are key phrases."""
+
+    async def analyze(self, texts: Sequence[str], options: AnalysisOptions) -> Analysis:
+        words = Counter(word for text in texts for word in WORD.findall(text) if len(word) > 3)
+        found = {
+            "entities": [[Entity("EMAIL_ADDRESS", *at.span(), 1.0) for at in EMAIL.finditer(text)] for text in texts],
+            "sentiment": [_sentiment(text) for text in texts],
+            "key_phrases": [KeyPhrase(word, 1 - 1 / (1 + count)) for word, count in words.most_common(20)],
+        }
+        return Analysis(**{task: found[task] for task in options.tasks})  # type: ignore[arg-type]
+
+
+def _sentiment(text: str) -> Sentiment:
+    words = WORD.findall(text.casefold())
+    good, bad = (words.count(word) / max(1, len(words)) for word in ("good", "bad"))
+    return Sentiment(float(np.clip(5 * (good - bad), -1, 1)), good, 1 - good - bad, bad)
+
+
+@dataclass
+class FakeLanguageModel(Busy):
+    """Writes what `answer` makes of a request, word by word; by default as many words as the last message has."""
+
+    answer: Callable[[CompletionRequest], str] = lambda request: f"{len(request.messages[-1].content.split())} words"
+    requests: list[CompletionRequest] = field(default_factory=list)
+    closed: int = 0
+    """Answers that were not waited for."""
+
+    async def complete(self, request: CompletionRequest) -> AsyncIterator[CompletionChunk]:
+        self.requests.append(request)
+        words = re.findall(r"\S+\s*|\s+", self.answer(request))
+        try:
+            for word in words:
+                await self.work()
+                yield CompletionChunk(word)
+            yield CompletionChunk("", "stop", 1, len(words))
+        except GeneratorExit:
+            self.closed += 1
+            raise
+
+
+class NoLanguageModel:
+    def complete(self, request: CompletionRequest) -> AsyncIterator[CompletionChunk]:
+        raise InferenceUnavailable("There is none.", 10)
+
+
+@dataclass
 class FakeRegistry:
     ids: tuple[str, ...] = ("small", "large-v3-turbo")
     languages: tuple[str, ...] = ("en", "es")
     min_window_frames: int = 3000
+    others: tuple[str, ...] = (
+        *("voice_activity", "speaker_segmentation", "speaker_embedding"),
+        *("text_embedding", "text_analysis"),
+    )
 
     async def deployments(self) -> list[Deployment]:
         whisper = [
@@ -114,15 +197,23 @@ class FakeRegistry:
             )
             for id_ in self.ids
         ]
-        others = ("voice_activity", "speaker_segmentation", "speaker_embedding")
-        return [*whisper, *(Deployment(name, "1", True, ModelCard(name, "Loudness")) for name in others)]
+        cards = {name: ModelCard(name, f"Fake {name}", context_tokens=2048) for name in self.others}
+        return [*whisper, *(Deployment(name, "1", True, card) for name, card in cards.items())]
 
 
 def fake_inference(
     recognizer: FakeRecognizer | None = None,
     registry: FakeRegistry | None = None,
     speakers: SpeakerModels | None = None,
+    language_model: FakeLanguageModel | None = None,
 ) -> Inference:
+    """With a language model, the registry should have one, too."""
     return Inference(
-        recognizer or FakeRecognizer(), FakeVoiceActivity(), speakers or FakeSpeakers(), registry or FakeRegistry()
+        recognizer or FakeRecognizer(),
+        FakeVoiceActivity(),
+        speakers or FakeSpeakers(),
+        FakeEmbedder(),
+        FakeAnalyzer(),
+        language_model or NoLanguageModel(),
+        registry or FakeRegistry(),
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from api.errors import InferenceUnavailable, InvalidRequest, UnknownModel
-from api.inference.base import Deployment, ModelRegistry
+from api.inference.base import Deployment
 from api.inference.contracts import SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION, WHISPER_PREFIX, ModelCard
+from api.inference.deployments import Deployments
 from api.recognition.speakers import DiarizationPlan
-
-FRESH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,44 +40,28 @@ class SpeechModel:
 class ModelCatalog:
     """Public ids over what the inference server has deployed right now."""
 
-    def __init__(self, registry: ModelRegistry, aliases: Mapping[str, str]) -> None:
-        self._registry = registry
+    def __init__(self, deployments: Deployments, aliases: Mapping[str, str]) -> None:
+        self._deployments = deployments
         self._aliases = dict(aliases)
-        self._known: list[SpeechModel] = []
-        self._loading: set[str] = set()
-        self._diarization: DiarizationPlan | None = None
-        self._known_at = -FRESH_S
-        self._asking = asyncio.Lock()
 
     async def speech_models(self) -> list[SpeechModel]:
         """Asked of the server now: deployed models first, then aliases of those."""
-        deployments = await self._registry.deployments()
-        self._known = _speech_models(deployments, self._aliases)
-        self._loading = _ids(deployments) - {model.id for model in self._known}
-        self._diarization = _diarization(deployments)
-        self._known_at = time.monotonic()
-        return self._known
+        return _speech_models(await self._deployments.now(), self._aliases)
 
     async def find(self, id_: str) -> SpeechModel:
         """Raises UnknownModel with the ids there are. What was known just before will do while the server is away."""
-        async with self._asking:
-            if time.monotonic() - self._known_at > FRESH_S:
-                try:
-                    await self.speech_models()
-                except InferenceUnavailable:
-                    if not self._known:
-                        raise
-                    self._known_at = time.monotonic()  # or each of those who wait here would ask in turn
-        for model in self._known:
+        deployments = await self._deployments.recent()
+        known = _speech_models(deployments, self._aliases)
+        for model in known:
             if model.id == id_:
                 return model
-        if id_ in self._loading or not self._known:
+        if id_ in _ids(deployments) or not known:
             raise InferenceUnavailable(f"The model {id_} is not ready yet. Try again later.", retry_after_s=10)
-        raise UnknownModel(f"There is no model {id_!r}; use one of {', '.join(model.id for model in self._known)}.")
+        raise UnknownModel(f"There is no model {id_!r}; use one of {', '.join(model.id for model in known)}.")
 
-    def diarization(self) -> DiarizationPlan | None:
-        """How to tell speakers apart with what was deployed when a model was last asked for; None where nothing can."""
-        return self._diarization
+    async def diarization(self) -> DiarizationPlan | None:
+        """How to tell speakers apart with what is deployed; None where nothing can."""
+        return _diarization(await self._deployments.recent())
 
 
 def _diarization(deployments: list[Deployment]) -> DiarizationPlan | None:
