@@ -19,9 +19,11 @@ class SettingsError(Exception):
 
 
 # These variables are known by the same names elsewhere; all others begin with TRITONE_.
-UNPREFIXED = frozenset({"host", "port", "triton_url", "database_url", "redis_url", "retention_days"})
+UNPREFIXED = frozenset(
+    {"host", "port", "triton_url", "database_url", "redis_url", "retention_days", "llm_url", "llm_model", "llm_api_key"}
+)
 
-CONFIDENTIAL = frozenset({"secret", "database_url", "redis_url"})
+CONFIDENTIAL = frozenset({"secret", "database_url", "redis_url", "llm_api_key"})
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Transcripts older than this are deleted; 0 keeps them."""
     trusted_proxies: list[str] = []
     """Addresses or networks, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto are believed."""
+
+    llm_url: Annotated[str, Meta(pattern=r"^(https?://\S+)?$")] = ""
+    """The base URL of an OpenAI-compatible endpoint; by default Triton's language model is asked, where it has one."""
+    llm_model: str = ""
+    """What that endpoint calls the model."""
+    llm_api_key: Annotated[str, Meta(max_length=1000, pattern="^[!-~]*$")] = ""
+    llm_context_tokens: Annotated[int, Meta(ge=256, le=2**20)] = 8192
+    """How many tokens a request and its answer may have there together."""
 
     model_aliases: dict[str, str] = {}
     """Public id → id of the deployed model that serves it, as JSON. An id that is deployed itself needs no alias."""
