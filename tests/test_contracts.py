@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -12,11 +13,14 @@ from tritonclient.grpc import model_config_pb2
 
 from api.inference import contracts
 from api.settings import Settings, environment_name
+from export_scripts.engines import load_engine
 from export_scripts.speaker_segmentation import LONGEST_STEP_S, SHORTEST_STEP_S
 from tests.running import PROJECT
 from tests.test_engines import activity, whisper
 
 SOURCES = PROJECT / "model_repository"
+language_model = load_engine(contracts.LANGUAGE_MODEL)
+text_analysis = load_engine(contracts.TEXT_ANALYSIS)
 
 
 def test_every_kind_has_a_contract() -> None:
@@ -37,8 +41,15 @@ def test_tensors(kind: str) -> None:
     assert tensors(config.output) == contracts.TENSORS[kind]["outputs"]
 
 
-@pytest.mark.parametrize("payload", ["DecodingOptions", "Recognition"])
-def test_payloads(payload: str) -> None:
+PAYLOADS = {
+    whisper: ["DecodingOptions", "Recognition"],
+    language_model: ["Message", "CompletionRequest", "CompletionChunk"],
+    text_analysis: ["AnalysisOptions", "Analysis"],
+}
+
+
+@pytest.mark.parametrize(("engine", "payload"), [(engine, name) for engine, of in PAYLOADS.items() for name in of])
+def test_payloads(engine: ModuleType, payload: str) -> None:
     def shape(struct: Any) -> Any:
         def bare(node: Any) -> Any:
             if isinstance(node, dict):
@@ -47,7 +58,7 @@ def test_payloads(payload: str) -> None:
 
         return bare(msgspec.json.schema(struct))
 
-    assert shape(getattr(contracts, payload)) == shape(getattr(whisper, payload))
+    assert shape(getattr(contracts, payload)) == shape(getattr(engine, payload))
 
 
 def test_sizes() -> None:

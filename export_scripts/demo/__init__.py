@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     fingerprint = _fingerprint()
     if stamp.exists() and stamp.read_text() == fingerprint:
         return
-    from export_scripts import voice_activity, whisper
+    from export_scripts import text_analysis, text_embedding, voice_activity, whisper
     from export_scripts.demo.diarization.export import export_embedding, export_segmentation
 
     exporters: dict[str, Callable[[], object]] = {
@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> None:
         "voice_activity": lambda: voice_activity.main(["--to", str(repository)]),
         "speaker_segmentation": lambda: export_segmentation(repository),
         "speaker_embedding": lambda: export_embedding(repository),
+        "text_embedding": lambda: text_embedding.main(["--to", str(repository)]),
+        "text_analysis": lambda: text_analysis.main(["--to", str(repository)]),
     }
     stamp.unlink(missing_ok=True)
     for name, export in exporters.items():
