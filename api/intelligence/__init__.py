@@ -1,0 +1,1 @@
+"""What a text says: summaries, analyses, documents made of it, answers out of it."""
