@@ -36,12 +36,17 @@ from api.http.models import ModelsController
 from api.http.openapi import assets_router, openapi_config
 from api.http.stream import no_stream, stream
 from api.http.stream_client import ClientLimits
+from api.http.text import TextController
 from api.http.transcribe import TranscribeController
+from api.http.transcript_text import TranscriptTextController
 from api.http.transcripts import TranscriptsController
 from api.http.upload import UploadLimits
 from api.http.usage import UsageController
 from api.inference.base import Inference
+from api.inference.deployments import Deployments
+from api.inference.openai import OpenAiLanguageModel
 from api.inference.triton import TritonInference
+from api.intelligence.service import Intelligence, RemoteModel
 from api.recognition.catalog import ModelCatalog
 from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber
@@ -51,9 +56,10 @@ from api.streaming.live import LiveTranscriber
 from api.streaming.options import StreamBounds
 from api.transcripts.housekeeping import Housekeeping
 from api.transcripts.jobs import Jobs
+from api.transcripts.meaning import Meaning
 
-PROVIDED = ("database", "secret", "jobs", "renderer", "backends", "upload_limits", "client_limits")
-OF_THE_BACKEND = ("catalog", "transcriber", "live")
+PROVIDED = ("database", "secret", "jobs", "meaning", "renderer", "backends", "upload_limits", "client_limits")
+OF_THE_BACKEND = ("catalog", "transcriber", "live", "intelligence")
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
 
@@ -65,6 +71,8 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
     plans = load_plans(settings.plans)
     if settings.redis_url and not settings.redis_url.startswith(("redis://", "rediss://", "unix://")):
         raise SettingsError("REDIS_URL is no URL of a Redis: redis://HOST:PORT/NUMBER.")
+    if settings.llm_url and not settings.llm_model:
+        raise SettingsError("LLM_URL is set, and LLM_MODEL is not: what does that endpoint call the model?")
     url = database_url(settings.database_url, settings.home)
     secret = load_secret(settings.secret, url.database if url.get_backend_name() == "sqlite" else None)
 
@@ -77,26 +85,30 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         limiter = _limiter(settings)
         state.reception = Reception(state.database, limiter, plans, secret)
         state.jobs = Jobs(state.database, limiter, settings.lease_s)
+        state.meaning = Meaning(state.database)
         state.renderer = Renderer()
-        state.backends = _backends(settings, inference)
+        remote = _remote_model(settings)
+        state.backends = _backends(settings, inference, remote)
         state.client_limits = ClientLimits(
             settings.max_frame_bytes, settings.stream_idle_timeout_s, settings.max_stream_s
         )
         state.upload_limits = UploadLimits(
             settings.max_upload_bytes, settings.upload_idle_timeout_s, settings.upload_timeout_s, settings.spool_dir
         )
-        housekeeping = asyncio.create_task(
-            Housekeeping(
-                state.database, state.jobs, state.reception, plans, retention_days=settings.retention_days
-            ).run()
+        housekeeping = Housekeeping(
+            state.database, state.jobs, state.reception, plans, retention_days=settings.retention_days
         )
+        chores = [asyncio.create_task(chore) for chore in (housekeeping.run(), state.meaning.run())]
         try:
             yield
         finally:
             await state.jobs.given_up()
-            housekeeping.cancel()
-            await asyncio.gather(housekeeping, return_exceptions=True)
+            for chore in chores:
+                chore.cancel()
+            await asyncio.gather(*chores, return_exceptions=True)
             await state.backends.close()
+            if remote is not None:
+                await remote.model.aclose()
             await limiter.close()
             await state.database.close()
 
@@ -110,6 +122,8 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             AccountController,
             KeysController,
             TranscriptsController,
+            TextController,
+            TranscriptTextController,
             UsageController,
             CloudController,
             metrics,
@@ -143,14 +157,27 @@ def _limiter(settings: Settings) -> Limiter:
     return LocalLimiter(settings.lease_s)
 
 
-def _backends(settings: Settings, inference: Inference | None) -> Backends:
+def _remote_model(settings: Settings) -> RemoteModel | None:
+    if not settings.llm_url:
+        return None
+    model = OpenAiLanguageModel(
+        settings.llm_url, settings.llm_model, api_key=settings.llm_api_key, timeout_s=settings.triton_timeout_s
+    )
+    return RemoteModel(settings.llm_model.rpartition("/")[2].lower(), settings.llm_context_tokens, model)
+
+
+def _backends(settings: Settings, inference: Inference | None, remote: RemoteModel | None) -> Backends:
+    """The `remote` language model is for accounts without Tritons of their own: words of others go nowhere else."""
     # What this process can do at the same time, for whichever Triton it is.
     decoders = asyncio.Semaphore(settings.max_decoders)
 
-    def backend(inference: Inference, triton: TritonInference | None = None) -> Backend:
+    def backend(
+        inference: Inference, triton: TritonInference | None = None, remote: RemoteModel | None = None
+    ) -> Backend:
+        deployments = Deployments(inference.registry)
         return Backend(
             inference,
-            ModelCatalog(inference.registry, settings.model_aliases),
+            ModelCatalog(deployments, settings.model_aliases),
             Transcriber(
                 inference,
                 DecoderLimits(settings.max_audio_s, settings.decoder_cpu_s, settings.decoder_memory_bytes),
@@ -164,19 +191,22 @@ def _backends(settings: Settings, inference: Inference | None) -> Backends:
                 max_streams=settings.max_streams,
                 beam_size=settings.beam_size,
             ),
+            Intelligence(inference, deployments, remote),
             triton,
         )
 
-    def connect(url: str) -> Backend:
+    def connect(url: str, remote: RemoteModel | None = None) -> Backend:
         triton = TritonInference(
             url,
             patience_s=settings.triton_patience_s,
             timeout_s=settings.triton_timeout_s,
             max_windows=settings.max_windows,
         )
-        return backend(triton.inference(), triton)
+        return backend(triton.inference(), triton, remote)
 
-    return Backends(connect(settings.triton_url) if inference is None else backend(inference), connect)
+    if inference is not None:
+        return Backends(backend(inference, None, remote), connect)
+    return Backends(connect(settings.triton_url, remote), connect)
 
 
 class MsgspecLitestar(Litestar):

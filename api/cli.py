@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 EXPORTERS = {
     "whisper": "a Whisper checkpoint, from a hub or a folder",
     "voice_activity": "Silero VAD",
+    "text_embedding": "a sentence encoder, from a hub or a folder",
+    "language_model": "a chat model, from a hub or a folder",
     "demo": "the demo models",
 }
 

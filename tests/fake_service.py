@@ -1,6 +1,8 @@
 """The API over fake inference, as a program: for what must be looked at from outside its process.
 
-FAKE_DELAY_S is what a window takes. FAKE_LOG is a file, of several processes even: when recognitions began and ended.
+FAKE_DELAY_S is what a window takes, FAKE_HEARD the word it hears. FAKE_LOG is a file, of several processes even: when
+recognitions began and ended. FAKE_WRITER is what a language model answers, with the pauses between its words in seconds
+before it; without it there is none. FAKE_MISSING are models that are not there.
 """
 
 import os
@@ -8,7 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from api.app import create_app
-from api.inference.fake import FakeRecognizer, fake_inference
+from api.inference.fake import FakeLanguageModel, FakeRecognizer, FakeRegistry, fake_inference
 from api.server import serve
 from api.settings import from_env
 
@@ -33,5 +35,14 @@ if __name__ == "__main__":
     settings = from_env()
     log = os.environ.get("FAKE_LOG")
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else -1
-    recognizer = LoggingRecognizer(delay_s=float(os.environ.get("FAKE_DELAY_S", "0")), log=descriptor)
-    serve(create_app(settings, fake_inference(recognizer)), settings, log_level="warning")
+    recognizer = LoggingRecognizer(
+        delay_s=float(os.environ.get("FAKE_DELAY_S", "0")), log=descriptor, heard=os.environ.get("FAKE_HEARD", "tone")
+    )
+    pause_s, _, says = os.environ.get("FAKE_WRITER", "").partition(" ")
+    writer = FakeLanguageModel(delay_s=float(pause_s), answer=lambda _: says) if says else None
+    registry = FakeRegistry()
+    missing = os.environ.get("FAKE_MISSING", "").split()
+    registry.others = tuple(name for name in registry.others if name not in missing)
+    if writer is not None:
+        registry.others += ("language_model",)
+    serve(create_app(settings, fake_inference(recognizer, registry, None, writer)), settings, log_level="warning")

@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -63,14 +65,18 @@ class FakeService:
         assert list(self.spool.iterdir()) == []
 
 
-def start_fake_service(spool: Path, fake_delay_s: str = "0", **settings: Any) -> FakeService:
-    """Settings by their names in lower case; without others, who sends no key is not limited."""
+def start_fake_service(
+    spool: Path, fake_delay_s: str = "0", fakes: Mapping[str, str] = MappingProxyType({}), **settings: Any
+) -> FakeService:
+    """Settings by their names in lower case; without others, who sends no key is not limited. `fakes` are the variables
+    of tests/fake_service.py."""
     (port,) = free_ports(1)
     home = TemporaryDirectory()
     given = {"home": home.name, "plans": OPEN_PLANS, "spool_dir": spool, "port": port, **settings}
     environment = {
         **os.environ,
         "FAKE_DELAY_S": fake_delay_s,
+        **fakes,
         **{environment_name(name): str(value) for name, value in given.items()},
     }
     chosen = from_env(environment)

@@ -32,12 +32,16 @@ from api.errors import Conflict, InvalidRequest, NotFound, TritoneError
 from api.formats.render import Renderer
 from api.http.errors import http_exception, tritone_error
 from api.http.transcripts import TranscriptsController, content_disposition
+from api.inference.deployments import Deployments
+from api.inference.fake import FakeRegistry, fake_inference
+from api.intelligence.service import Intelligence
 from api.speech import Transcript
 from api.storage.database import Database, database_url
 from api.storage.ids import new_id
 from api.storage.tables import jobs, metadata, transcripts
 from api.transcripts import library
 from api.transcripts.library import Entry, Query, Revision, Status, Stored
+from api.transcripts.meaning import Meaning
 from api.transcripts.paging import Page, read_cursor
 from tests.test_correction import MEETING, spoken
 
@@ -93,12 +97,16 @@ class Shelf:
     def request(self, method: str, path: str, *, scopes: Sequence[Scope] = SCOPES, **options: Any) -> Response:
         """What the routes answer to the first account; `path` begins behind /api/v1/transcripts."""
         holder = Holder(self.mine, "free", Balance(), new_id(), frozenset(scopes), None, ())
+        inference = fake_inference()
+        only_words = Intelligence(inference, Deployments(FakeRegistry(others=())))
         app: Any = Litestar(
             [TranscriptsController],
             dependencies={
                 "caller": always(Caller(Plan(1, 1, 1), "127.0.0.1", holder)),
                 "database": always(self.database),
                 "renderer": always(Renderer()),
+                "meaning": always(Meaning(self.database)),
+                "intelligence": always(only_words),
             },
             exception_handlers={TritoneError: tritone_error, HTTPException: http_exception},
         )
@@ -387,7 +395,7 @@ def test_links_lead_through_the_list_with_its_filters(shelf: Shelf) -> None:
     assert page["previous"] is None
     assert page["results"][0] == {
         "id": ids[4], "title": "Ünit & 4", "status": "completed", "language": "en", "model": "demo",
-        "duration": 20.0, "speakers": 2, "error": None,
+        "duration": 20.0, "speakers": 2, "error": None, "match": None,
         "created_at": page["results"][0]["created_at"], "completed_at": page["results"][0]["completed_at"],
     }  # fmt: skip
     pages = [page]

@@ -16,7 +16,7 @@ from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
 
-import grpc  # type: ignore[import-untyped]
+import grpc
 import httpx
 import numpy as np
 import psutil

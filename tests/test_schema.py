@@ -24,7 +24,10 @@ def test_a_fuzzer_finds_nothing(request: pytest.FixtureRequest, tmp_path: Path) 
         config.write_text(
             "".join(
                 f'[[operations]]\ninclude-name = "{operation}"\nparameters = {{ "path.transcript_id" = "{id_}" }}\n\n'
-                for operation in (f"GET {url}", f"PATCH {url}", f"GET {url}/export/{{file_format}}")
+                for operation in (
+                    *(f"GET {url}", f"PATCH {url}", f"GET {url}/export/{{file_format}}"),
+                    *(f"POST {url}/{what}" for what in ("chat", "analyze", "generate")),
+                )
             )
         )
         fuzzed = subprocess.run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,10 +16,21 @@ MAX_PLANS_BYTES = 1024 * 1024
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
 
 
+TextRoute = Literal["embed", "summarize", "analyze", "generate", "chat"]
+
+
+class TextLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Of a route that works on text: requests a minute of all keys together, and what one costs."""
+
+    requests_per_minute: Positive
+    credits: Annotated[int, Meta(ge=0, le=10**6)] = 0
+
+
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A plan with `minutes_per_month` counts: each started minute is taken from those first, then from bought credits.
 
     Without it nothing is counted. `transcriptions_per_day` are an address's, of those who send no key, or an account's.
+    `text` has the routes that work on text, and `default` for those that it does not name; none is for nobody.
     """
 
     max_file_mb: Positive
@@ -27,11 +38,16 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_minute: Positive
     minutes_per_month: Annotated[int, Meta(ge=0, le=10**9)] | None = None
     transcriptions_per_day: Positive | None = None
+    text: dict[TextRoute | Literal["default"], TextLimits] = {}
     name: str = ""
 
     @property
     def counts_minutes(self) -> bool:
         return self.minutes_per_month is not None
+
+    def text_limits(self, route: TextRoute) -> TextLimits | None:
+        """None where the plan does not have the route."""
+        return self.text.get(route) or self.text.get("default")
 
     @property
     def max_file_bytes(self) -> int:
@@ -65,4 +81,6 @@ def load_plans(path: str = "") -> Plans:
     anonymous = plans.get(ANONYMOUS)
     if anonymous is not None and anonymous.counts_minutes:
         raise SettingsError(f"TRITONE_PLANS={file}: who sends no key has no minutes; use transcriptions_per_day.")
+    if anonymous is not None and anonymous.text:
+        raise SettingsError(f"TRITONE_PLANS={file}: what works on text needs a key; leave `text` out of anonymous.")
     return Plans({name: msgspec.structs.replace(plan, name=name) for name, plan in plans.items()})

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from api.accounts.callers import Caller
 from api.inference.base import Inference
+from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
 from api.recognition.pipeline import Transcriber
 from api.streaming.live import LiveTranscriber
@@ -25,6 +26,7 @@ class Backend:
     catalog: ModelCatalog
     transcriber: Transcriber
     live: LiveTranscriber
+    intelligence: Intelligence
     connection: Closable | None = None
 
 

@@ -37,13 +37,15 @@ def parse(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
 
 async def read_json(kind: type[Fields], request: Request[Any, Any, Any], most_bytes: int = 64 * 1024) -> Fields:
     """The body of a request whose caller may make it. Raises InvalidRequest: where in it what is wrong; TooLarge."""
-    body = b""
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > most_bytes:
                     raise TooLarge(f"The body may have {most_bytes // 1024} kB.")
+        if not body:
+            raise InvalidRequest("The body is empty; it must be JSON.")
         return msgspec.json.decode(body, type=kind)
     except TimeoutError:
         raise InvalidRequest(f"The body did not come within {BODY_TIMEOUT_S:g} s.") from None
@@ -56,7 +58,9 @@ async def read_json(kind: type[Fields], request: Request[Any, Any, Any], most_by
 def _what_is_right(kind: type[msgspec.Struct], error: str) -> str:
     """By the field's description, where it has one; nobody wants to read a regular expression."""
     for field in msgspec.structs.fields(kind):
-        if error.endswith(f"`$.{field.name}`") and (expected := _description(field.type)):
+        is_it = re.search(rf"`\$\.{field.name}(\[\d+\])?`$", error)  # or one of a list
+        is_missing = f"missing required field `{field.name}`" in error
+        if (is_it or is_missing) and (expected := _description(field.type)):
             return f"{field.name} must be {expected}."
     return "The body is not right: " + re.sub(" matching regex '.*'", " of another form", error)
 

@@ -20,6 +20,7 @@ from api.http.errors import UNEXPECTED
 from api.http.fields import parse
 from api.http.openapi import WITH_OR_WITHOUT_KEY, ErrorBody, refusals
 from api.http.stream_client import Client, ClientLimits, Message
+from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
 from api.speech import Segment, Transcript
 from api.streaming import events
@@ -27,6 +28,7 @@ from api.streaming.live import LiveTranscriber
 from api.streaming.options import StreamOptions
 from api.streaming.session import BYTES_PER_S, StreamSession
 from api.transcripts.jobs import Job, Jobs
+from api.transcripts.meaning import Meaning
 
 VIOLATIONS: Final = (InvalidRequest, TooLarge, NoCredits, TooMany)
 """What ends a session as `stop` does."""
@@ -77,7 +79,7 @@ class StreamConfig(msgspec.Struct, frozen=True):
             min_silence_s=self.min_silence_ms / 1000,
             max_utterance_s=self.max_utterance_ms / 1000 or None,
             diarize=self.diarize,
-            diarization=catalog.diarization(),
+            diarization=await catalog.diarization(),
         )
 
 
@@ -107,6 +109,8 @@ async def stream(
     jobs: Jobs,
     live: LiveTranscriber,
     catalog: ModelCatalog,
+    intelligence: Intelligence,
+    meaning: Meaning,
     client_limits: ClientLimits,
 ) -> None:
     await socket.accept()
@@ -116,6 +120,7 @@ async def stream(
         with live.slot():
             async with jobs.open(caller) as job:
                 violation = await converse(client, job, live, catalog)
+            meaning.compute_soon(job, intelligence)
         await client.close(violation)
     except ClientGone:
         pass

@@ -20,11 +20,14 @@ from api.http.connection import disconnected, while_connected
 from api.http.fields import parse
 from api.http.openapi import WITH_OR_WITHOUT_KEY, form_body, refusals
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
+from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
 from api.recognition.media import FORMATS as MEDIA_FORMATS
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.recognition.speakers import SpeakerBounds
+from api.speech import Transcript
 from api.transcripts.jobs import Jobs
+from api.transcripts.meaning import Meaning
 
 MAX_SPEAKERS = 64
 MAX_TITLE_CHARS = 300
@@ -58,6 +61,10 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         Literal["json", "verbose_json", "txt", "text", "srt", "vtt"],
         Meta(description=f"one of {', '.join(FORMATS)}"),
     ] = "json"
+    redact: Annotated[
+        Literal["none", "pii"],
+        Meta(description="none, or pii: what is answered and kept has no personal data"),
+    ] = "none"
     store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
 
     def bounds(self) -> SpeakerBounds:
@@ -116,6 +123,8 @@ class TranscribeController(Controller):
         jobs: Jobs,
         transcriber: Transcriber,
         catalog: ModelCatalog,
+        intelligence: Intelligence,
+        meaning: Meaning,
         upload_limits: UploadLimits,
     ) -> Response[bytes]:
         caller.check("transcribe")
@@ -138,15 +147,20 @@ class TranscribeController(Controller):
                 word_timestamps=with_words,
                 # Speakers show where words have their times: in a format without, nobody sees them.
                 speakers=bounds if fields.diarize and with_words else None,
-                diarization=catalog.diarization(),
+                diarization=await catalog.diarization(),
                 split_channels=fields.channels == "split",
             )
+            redactor = (await intelligence.redactor())[0] if fields.redact == "pii" else None
             if fields.store:
-                await job.accept(title_of(form.file_name), model.served_by)
-            transcript = await while_connected(
-                transcriber.transcribe(form.file.fileno(), options, job), disconnected(request)
-            )
-            transcript = await job.complete(transcript)
+                title = title_of(form.file_name)
+                await job.accept(await redactor.text(title, language or "en") if redactor else title, model.served_by)
+
+            async def work() -> Transcript:
+                heard = await transcriber.transcribe(form.file.fileno(), options, job)
+                return heard if redactor is None else await redactor.transcript(heard)
+
+            transcript = await job.complete(await while_connected(work(), disconnected(request)))
+        meaning.compute_soon(job, intelligence)
         body, media_type = format_.write(transcript), format_.media_type
         if not format_.is_json and request.headers.get("user-agent", "").startswith(JSON_ONLY_CLIENT):
             body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"

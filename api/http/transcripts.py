@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, cast
 from unicodedata import category, normalize
@@ -18,7 +19,7 @@ from litestar.params import Parameter as PathParameter
 from msgspec import UNSET, Meta, UnsetType
 
 from api.accounts.callers import Caller
-from api.errors import InvalidRequest, NotFound
+from api.errors import InferenceFailed, InferenceUnavailable, InvalidRequest, NotFound
 from api.formats import EXPORTS
 from api.formats.document import Document
 from api.formats.json import SegmentBody, segment_body
@@ -26,11 +27,13 @@ from api.formats.render import Renderer
 from api.http.connection import disconnected, while_connected
 from api.http.fields import PRINTABLE, parse, read_json
 from api.http.openapi import WITH_KEY, json_body, refusals
+from api.intelligence.service import Intelligence
 from api.languages import LANGUAGES
 from api.speech import Segment
 from api.storage.database import Database
 from api.transcripts import library
 from api.transcripts.library import Entry, Query, Revision, Status, Stored
+from api.transcripts.meaning import Meaning
 from api.transcripts.paging import CURSOR, Cursor, read_cursor
 
 MAX_TEXT_CHARS: Final = 100_000  # aligned in less than two seconds, in which the transcript is locked
@@ -54,10 +57,18 @@ class EntryBody(msgspec.Struct):
     error: str | None
 
 
+class MatchBody(msgspec.Struct):
+    """The segment that is nearest in meaning to `q`; `score` is the cosine between them."""
+
+    segment_order: int
+    score: float
+
+
 class ListedBody(EntryBody):
-    """`speakers` counts them."""
+    """`speakers` counts them. `match` is there where `q` was asked for, and is near in meaning."""
 
     speakers: int
+    match: MatchBody | None
 
 
 class PageBody(msgspec.Struct):
@@ -200,15 +211,29 @@ class TranscriptsController(Controller):
         "/",
         operation_class=ListOperation,
         summary="The account's transcripts, the newest first",
-        description="`next` leads through all of them, each once, whatever comes and goes meanwhile. `q` is looked for "
-        "in texts and titles, without regard to case. Times without a zone are UTC; a date is its first moment.",
+        description="`next` leads through all of them, each once, whatever comes and goes meanwhile. `q` finds what "
+        "has it in its text or title, without regard to case, and the 50 that come nearest to it in meaning. Times "
+        "without a zone are UTC; a date is its first moment.",
         responses=refusals(400, 401, 403, 429, 503),
     )
-    async def transcripts(self, caller: Caller, database: Database, request: Request[Any, Any, Any]) -> PageBody:
+    async def transcripts(
+        self,
+        caller: Caller,
+        database: Database,
+        meaning: Meaning,
+        intelligence: Intelligence,
+        request: Request[Any, Any, Any],
+    ) -> PageBody:
         account, given = caller.account("account"), dict(request.query_params)
         if "page" in given or "offset" in given:
             raise InvalidRequest("Pages have no numbers: follow `next`, the URL that a page has for the one after it.")
         asked = parse(ListQuery, given).read()
+        matches = {}
+        if asked.q.strip():
+            with suppress(InferenceUnavailable, InferenceFailed):  # then words are all there is to go by
+                found = await while_connected(meaning.search(account, asked.q, intelligence), disconnected(request))
+                matches = {one.transcript_id: MatchBody(one.segment_order, one.score) for one in found}
+        asked = replace(asked, also=matches.keys())
         async with database.reading() as connection:
             page = await library.page(connection, account, asked)
 
@@ -219,7 +244,12 @@ class TranscriptsController(Controller):
             query = urlencode({name: value for name, value in sent.items() if value})
             return str(request.url.with_replacements(path=f"{self.path}/", query=query))
 
-        return PageBody(page.count, url(page.next), url(page.previous), [_listed(entry) for entry in page.results])
+        return PageBody(
+            page.count,
+            url(page.next),
+            url(page.previous),
+            [_listed(entry, matches.get(entry.id)) for entry in page.results],
+        )
 
     @get(
         "/{transcript_id:uuid}",
@@ -273,19 +303,36 @@ class TranscriptsController(Controller):
         caller: Caller,
         database: Database,
         renderer: Renderer,
+        intelligence: Intelligence,
         request: Request[Any, Any, Any],
         transcript_id: UUID,
         file_format: Annotated[str, PathParameter(schema_extra={"enum": [*EXPORTS]})],
+        redact: Annotated[
+            str,
+            PathParameter(
+                query="redact", description="pii: without personal data", schema_extra={"enum": ["none", "pii"]}
+            ),
+        ] = "none",
     ) -> Response[bytes]:
         account = caller.account("account")
+        if redact not in ("none", "pii"):
+            raise InvalidRequest(f"redact must be none or pii, not {redact!r:.30}.")
         if file_format not in EXPORTS:
             raise NotFound(f"There is no export as {file_format!r:.30}; there are {', '.join(EXPORTS)}.")
         async with database.reading() as connection:
             stored = await library.get(connection, account, transcript_id)
         entry, export = stored.entry, EXPORTS[file_format]
-        document = Document(library.with_text(stored), entry.title, entry.created_at)
-        content = await while_connected(renderer.write(file_format, document), disconnected(request))
-        headers = {"Content-Disposition": content_disposition(entry.title, export.extension)}
+
+        async def write() -> tuple[bytes, str]:
+            transcript, title = library.with_text(stored), entry.title
+            if redact == "pii":
+                redactor, _ = await intelligence.redactor()
+                title = await redactor.text(title, transcript.language or "en")
+                transcript = await redactor.transcript(transcript)
+            return await renderer.write(file_format, Document(transcript, title, entry.created_at)), title
+
+        content, title = await while_connected(write(), disconnected(request))
+        headers = {"Content-Disposition": content_disposition(title, export.extension)}
         return Response(content, media_type=export.media_type, headers=headers)
 
 
@@ -320,8 +367,8 @@ def _common(entry: Entry) -> dict[str, Any]:
     return {**fields, "error": entry.error or None}
 
 
-def _listed(entry: Entry) -> ListedBody:
-    return ListedBody(**_common(entry), speakers=entry.speakers)
+def _listed(entry: Entry, match: MatchBody | None) -> ListedBody:
+    return ListedBody(**_common(entry), speakers=entry.speakers, match=match)
 
 
 def _detail(stored: Stored) -> DetailBody:

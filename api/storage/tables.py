@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-VERSION = "0001"
+VERSION = "0002"
 """Of the schema: the newest migration's."""
 
 
@@ -133,6 +133,30 @@ transcripts = sa.Table(
     sa.Column("body", sa.LargeBinary()),  # the whole of it, as JSON
     sa.Index("ix_transcripts_account_id_id", "account_id", "id"),
     sa.Index("ix_transcripts_created_at", "created_at"),
+)
+
+# What each segment means, as vectors: of a text that has the digest, by a model.
+segment_vectors = sa.Table(
+    "segment_vectors",
+    metadata,
+    sa.Column("transcript_id", sa.Uuid(), sa.ForeignKey("transcripts.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("model", sa.String(200), nullable=False),
+    sa.Column("digest", sa.LargeBinary(32), nullable=False),
+    sa.Column("dimensions", sa.Integer(), nullable=False),
+    sa.Column("vectors", sa.LargeBinary(), nullable=False),  # float16, segments × dimensions
+)
+
+# A chat is a client's name for a row of turns about one transcript.
+chat_turns = sa.Table(
+    "chat_turns",
+    metadata,
+    sa.Column("id", sa.Uuid(), primary_key=True),
+    sa.Column("transcript_id", sa.Uuid(), sa.ForeignKey("transcripts.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("session", sa.String(100), nullable=False),
+    sa.Column("question", sa.Text(), nullable=False),
+    sa.Column("answer", sa.Text(), nullable=False),
+    sa.Column("created_at", UtcDateTime(), nullable=False),
+    sa.Index("ix_chat_turns_transcript_id_session_id", "transcript_id", "session", "id"),
 )
 
 cloud_instances = sa.Table(

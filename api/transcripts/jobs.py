@@ -20,7 +20,8 @@ from api.accounts import ledger
 from api.accounts.callers import Caller
 from api.accounts.credits import started_minutes
 from api.accounts.limits import Limiter, Standing, Window
-from api.errors import ClientGone, InvalidRequest, StorageUnavailable, TooLarge, TooMany, TritoneError
+from api.accounts.plans import TextRoute
+from api.errors import ClientGone, Forbidden, InvalidRequest, StorageUnavailable, TooLarge, TooMany, TritoneError
 from api.speech import Transcript
 from api.storage.database import Database
 from api.storage.ids import new_id
@@ -29,6 +30,7 @@ from api.transcripts import library
 log = logging.getLogger(__name__)
 
 DAY_S = 24 * 3600
+MINUTE_S = 60
 RETRY_PLACE_S = 5
 LAST_WORDS_S = 5.0
 STORAGE_PAUSES_S = (0.2, 0.5, 1.0, 2.0, 4.0)
@@ -38,6 +40,13 @@ CLIENT_LEFT = "The client left before it was ready."
 NOTHING_CAME = "No audio came."
 
 Step = Callable[[AsyncConnection], Awaitable[None]]
+
+
+@dataclass(slots=True)
+class Errand:
+    """A piece of work on text. Once some of it was told, who leaves pays for it."""
+
+    told: bool = False
 
 
 class Jobs:
@@ -79,13 +88,67 @@ class Jobs:
             if plan.transcriptions_per_day:
                 counted = await self.limiter.hit(day)
                 _refuse(caller, counted)
-            if holder is not None:
-                await job.hold(1)
-                self._open.add(job.id)
-                self._idle.clear()
-            yield job
-            if not job.done:
-                await job.give_up(InvalidRequest(NOTHING_CAME))
+            async with self._leased(job):
+                if holder is not None:
+                    await job.hold(1)
+                yield job
+                if not job.done:
+                    await job.give_up(InvalidRequest(NOTHING_CAME))
+        finally:
+            await self.limiter.release(caller.subject, str(job.id))
+            if counted is not None and counted.allowed and not job.done:
+                await self.limiter.give_back(counted)
+
+    @asynccontextmanager
+    async def errand(self, caller: Caller, route: TextRoute) -> AsyncIterator[Errand]:
+        """A piece of work on text: counted at once, and paid for, where it costs something, when the context ends well.
+
+        As many at the same time as the plan allows of transcriptions, beside those; any number of embeddings.
+
+        Raises InvalidKey, Forbidden, TooMany, NoCredits, StorageUnavailable.
+        """
+        account, plan = caller.account("text"), caller.plan
+        limits = plan.text_limits(route)
+        if limits is None:
+            raise Forbidden(f"The plan {plan.name} does not have this: {route}.")
+        standing = await self.limiter.hit(Window(f"{caller.subject}:{route}", limits.requests_per_minute, MINUTE_S))
+        caller.standings.append(standing)
+        if not standing.allowed:
+            raise TooMany(
+                f"The plan {plan.name} allows {standing.window.limit} requests a minute of this: {route}. "
+                f"Try again in {standing.reset_s} s.",
+                standing.reset_s,
+            )
+        job, errand, subject = Job(new_id(), caller, self), Errand(), f"{caller.subject}:text"
+        is_cheap = route == "embed"
+        if not (is_cheap or await self.limiter.acquire(subject, str(job.id), plan.concurrency)):
+            raise TooMany(
+                f"The plan {plan.name} allows {plan.concurrency} at the same time. Try again later.", RETRY_PLACE_S
+            )
+        try:
+            if not (limits.credits and plan.counts_minutes):
+                yield errand
+                return
+            async with self._leased(job):
+                await job.hold(limits.credits)
+                try:
+                    yield errand
+                except (asyncio.CancelledError, GeneratorExit, ClientGone):
+                    if errand.told:
+                        await job.settle(account, limits.credits, 0.0, route)
+                    raise
+                await job.settle(account, limits.credits, 0.0, route)
+        finally:
+            if not is_cheap:
+                await self.limiter.release(subject, str(job.id))
+
+    @asynccontextmanager
+    async def _leased(self, job: Job) -> AsyncIterator[None]:
+        """While the context lasts, what the job holds is kept for it; where that ends badly, it goes back."""
+        self._open.add(job.id)
+        self._idle.clear()
+        try:
+            yield
         except BaseException as failure:
             await job.give_up(failure)
             raise
@@ -93,9 +156,6 @@ class Jobs:
             self._open.discard(job.id)
             if not self._open:
                 self._idle.set()
-            await self.limiter.release(caller.subject, str(job.id))
-            if counted is not None and counted.allowed and not job.done:
-                await self.limiter.give_back(counted)
 
     async def given_up(self) -> None:
         """When none is open any more: at its end the process cancels them, and they give back what they hold."""
@@ -158,21 +218,31 @@ class Job:
         """Paid and stored, in one transaction; the transcript has the id that it is stored under."""
         if self.stored:
             transcript = replace(transcript, id=str(self.id))
-        holder, plan = self.caller.holder, self.caller.plan
+        holder = self.caller.holder
         if holder is not None:
-            minutes, account = started_minutes(transcript.duration), holder.account_id
-
-            async def settle(connection: AsyncConnection) -> None:
-                await ledger.settle(
-                    connection, account, self.id, plan,
-                    minutes=minutes, seconds=transcript.duration, model=transcript.model, now=datetime.now(UTC),
-                )  # fmt: skip
-                if self.stored:
-                    await library.complete(connection, self.id, transcript)
-
-            await self._write(settle)
+            minutes = started_minutes(transcript.duration)
+            await self.settle(
+                holder.account_id, minutes, transcript.duration, transcript.model, transcript if self.stored else None
+            )
         self.done = True
         return transcript
+
+    async def settle(
+        self, account: UUID, minutes: int, seconds: float, model: str, transcript: Transcript | None = None
+    ) -> None:
+        """Paid, and stored if there is a transcript."""
+        plan = self.caller.plan
+
+        async def settle(connection: AsyncConnection) -> None:
+            await ledger.settle(
+                connection, account, self.id, plan,
+                minutes=minutes, seconds=seconds, model=model, now=datetime.now(UTC),
+            )  # fmt: skip
+            if transcript is not None:
+                await library.complete(connection, self.id, transcript)
+
+        await self._write(settle)
+        self.done = True
 
     async def give_up(self, failure: BaseException) -> None:
         """Nothing is charged, but for the live speech of a client that heard it and left."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.errors import Conflict, NotFound
 from api.speech import Transcript
 from api.storage.database import Database
-from api.storage.tables import jobs, transcripts
+from api.storage.tables import jobs, segment_vectors, transcripts
 from api.transcripts.correction import correct_segments, rename
 from api.transcripts.paging import Cursor, Page, read_page
 
@@ -75,6 +75,8 @@ class Query:
     q: str = ""
     cursor: Cursor | None = None
     limit: int = 20
+    also: Collection[UUID] = ()
+    """Transcripts that are meant by `q`, too, whatever their words are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,8 @@ async def revise(database: Database, account_id: UUID, id_: UUID, revision: Revi
                 .where(*as_it_was, transcripts.c.status == row.status)
                 .values(title=entry.title, **_columns(entry.title, transcript))
             )
+            if changed.rowcount and revision.segments:
+                await connection.execute(sa.delete(segment_vectors).where(segment_vectors.c.transcript_id == id_))
         if changed.rowcount:
             return Stored(entry, transcript)
     raise Conflict("This transcript is being changed by somebody else all the time. Try again.")
@@ -249,7 +253,7 @@ def _matching(account_id: UUID, query: Query) -> sa.Select[Any]:
     if query.created_before is not None:
         select = select.where(columns.created_at < query.created_before)
     if sought := _folded(query.q):
-        select = select.where(columns.text.contains(sought, autoescape=True))
+        select = select.where(sa.or_(columns.text.contains(sought, autoescape=True), columns.id.in_(query.also)))
     return select
 
 
