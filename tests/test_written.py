@@ -32,6 +32,7 @@ from api.intelligence.results import (
     Quiz,
     SentimentResult,
     SocialMedia,
+    Summary,
     TopicsResult,
     Turn,
 )
@@ -459,7 +460,7 @@ def test_what_is_cancelled_or_closed_leaves_nothing_open() -> None:
     async def closed(model: Model) -> None:
         author = written(model)
         sources = [ChatSource(0, "Item 1 is due.", 1.0, 0.0, 1.0, None)]
-        for stream in (author.summarize_stream(meeting(10), "brief"), author.answer_stream("Who?", sources, [])):
+        for stream in (author.tell_summary(meeting(10), "brief"), author.tell_answer("Who?", sources, [])):
             assert await anext(stream)
             assert model.open == 1
             await stream.aclose()
@@ -473,9 +474,15 @@ def test_pieces_make_up_the_whole() -> None:
     text = f"First [of\nall]: words,  {EVIL} [a b c](d e f) <i a b> and <b>more</b> a < b.\n\n- 。中文，好。 - [end "
 
     async def both(author: Written) -> None:
-        pieces = [piece async for piece in author.summarize_stream(meeting(10), "brief")]
+        *pieces, whole = [piece async for piece in author.tell_summary(meeting(10), "brief")]
         assert len(pieces) > 5
-        assert "".join(pieces) == (await author.summarize(meeting(10), "brief")).summary == clean(text, frozenset())
+        assert isinstance(whole, Summary)
+        assert (
+            "".join(map(str, pieces))
+            == whole.summary
+            == (await author.summarize(meeting(10), "brief")).summary
+            == clean(text, frozenset())
+        )
 
     run(both(written(Model(saying(text)))))
 

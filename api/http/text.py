@@ -26,7 +26,6 @@ from api.intelligence.redaction import redact_text, spans
 from api.intelligence.results import AnalysisResult, AnalysisType, Generated, GenerateType, PiiResult, Style, Summary
 from api.intelligence.service import Intelligence
 from api.intelligence.source import Source, from_text, from_transcript
-from api.intelligence.telling import tell_summary
 from api.languages import LANGUAGES
 from api.speech import Segment, Transcript
 from api.transcripts.jobs import Jobs
@@ -205,7 +204,7 @@ class TextController(Controller):
             source = (await asyncio.to_thread(body.read))[2]
             author = await intelligence.author()
             if body.stream:
-                return await event_stream(request, tell_summary(author, source, body.style), errand, stack)
+                return await event_stream(request, author.tell_summary(source, body.style), errand, stack)
             return await while_connected(author.summarize(source, body.style), disconnected(request))
 
     @post(

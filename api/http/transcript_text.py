@@ -29,7 +29,6 @@ from api.intelligence.results import (
 )
 from api.intelligence.service import Intelligence
 from api.intelligence.source import from_transcript
-from api.intelligence.telling import tell_answer
 from api.speech import Transcript
 from api.storage.database import Database
 from api.storage.ids import new_id
@@ -128,12 +127,11 @@ class TranscriptTextController(Controller):
                 await database.write(lambda connection: chats.remember(connection, transcript_id, session, turn))
                 return ChatReply(answer.answer, answer.sources, answer.model, session_id=session)
 
-            telling = tell_answer(author, body.question, sources, history)
             if body.stream:
+                telling = author.tell_answer(body.question, sources, history)
                 return await event_stream(request, _replying(telling, replied), errand, stack)
-            *_, answer = await while_connected(_all(telling), disconnected(request))
-            assert isinstance(answer, ChatAnswer)
-            return await replied(answer)
+            answering = author.answer(body.question, sources, history)
+            return await replied(await while_connected(answering, disconnected(request)))
 
     @post(
         "/analyze",
@@ -222,8 +220,3 @@ async def _replying(
     async with aclosing(telling):
         async for piece in telling:
             yield piece if isinstance(piece, str) else await replied(piece)
-
-
-async def _all(telling: AsyncGenerator[str | ChatAnswer, None]) -> list[str | ChatAnswer]:
-    async with aclosing(telling):
-        return [piece async for piece in telling]

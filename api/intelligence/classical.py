@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -56,9 +56,11 @@ class Classical:
         reading = await self._read(source)
         return Summary(await asyncio.to_thread(extracts.summary, reading, style), style, self.name)
 
-    async def summarize_stream(self, source: Source, style: Style) -> AsyncIterator[str]:
-        """All at once: nothing of it is known before the rest is."""
-        yield (await self.summarize(source, style)).summary
+    async def tell_summary(self, source: Source, style: Style) -> AsyncGenerator[str | Summary, None]:
+        """The text, which is there at once, and then the whole."""
+        whole = await self.summarize(source, style)
+        yield whole.summary
+        yield whole
 
     async def analyze(self, source: Source, type_: ReadingType) -> AnalysisResult:
         """Raises InvalidRequest where there is no sentiment for the language."""
@@ -100,11 +102,12 @@ class Classical:
         answer = "\n".join(_spoken(*one) for one in sorted(quoted, key=lambda one: one[0].segment_order))
         return ChatAnswer(answer, [passage for passage in passages if passage.segment_order in orders], self.name)
 
-    async def answer_stream(
+    async def tell_answer(
         self, question: str, sources: Sequence[ChatSource], history: Sequence[Turn] = ()
-    ) -> AsyncIterator[str]:
-        """All at once."""
-        yield (await self.answer(question, sources, history)).answer
+    ) -> AsyncGenerator[str | ChatAnswer, None]:
+        whole = await self.answer(question, sources, history)
+        yield whole.answer
+        yield whole
 
     async def best(self, source: Source, most: int, chars: int) -> Source:
         """Its sentences that say most, in their order; one at least."""

@@ -46,13 +46,26 @@ class Written:
         self._context_tokens = context_tokens
 
     async def summarize(self, source: Source, style: Style) -> Summary:
-        try:
-            async with aclosing(self.summarize_stream(source, style)) as pieces:
-                return Summary("".join([piece async for piece in pieces]), style, self.name)
-        except NothingWritten:
-            return await self.classical.summarize(source, style)
+        async with aclosing(self.tell_summary(source, style)) as told:
+            *_, whole = [piece async for piece in told]
+        assert isinstance(whole, Summary)
+        return whole
 
-    async def summarize_stream(self, source: Source, style: Style) -> AsyncGenerator[str, None]:
+    async def tell_summary(self, source: Source, style: Style) -> AsyncGenerator[str | Summary, None]:
+        """Pieces of the text as they are written, and then the whole."""
+        text = ""
+        try:
+            async with aclosing(self._summary(source, style)) as pieces:
+                async for piece in pieces:
+                    text += piece
+                    yield piece
+            whole = Summary(text, style, self.name)
+        except NothingWritten:
+            whole = await self.classical.summarize(source, style)
+            yield whole.summary
+        yield whole
+
+    async def _summary(self, source: Source, style: Style) -> AsyncGenerator[str, None]:
         """Raises NothingWritten, also about nothing."""
         if not source.sentences:
             raise NothingWritten("There is nothing to summarise.")
@@ -72,19 +85,33 @@ class Written:
 
     async def answer(self, question: str, sources: Sequence[ChatSource], history: Sequence[Turn]) -> ChatAnswer:
         """Raises PromptTooLong where the question is."""
-        if not sources:
-            return await self.classical.answer(question, sources, history)
-        try:
-            async with aclosing(self.answer_stream(question, sources, history)) as pieces:
-                answer = "".join([piece async for piece in pieces])
-        except NothingWritten:
-            return await self.classical.answer(question, sources, history)
-        return ChatAnswer(answer, _nearest(sources, self._room(question)), self.name)
+        async with aclosing(self.tell_answer(question, sources, history)) as told:
+            *_, whole = [piece async for piece in told]
+        assert isinstance(whole, ChatAnswer)
+        return whole
 
-    async def answer_stream(
+    async def tell_answer(
+        self, question: str, sources: Sequence[ChatSource], history: Sequence[Turn]
+    ) -> AsyncGenerator[str | ChatAnswer, None]:
+        """Its sources are those that the model was shown. Raises PromptTooLong where the question is."""
+        text = ""
+        try:
+            async with aclosing(self._answer(question, sources, history)) as pieces:
+                async for piece in pieces:
+                    text += piece
+                    yield piece
+            whole = ChatAnswer(text, _nearest(sources, self._room(question)), self.name)
+        except NothingWritten:
+            whole = await self.classical.answer(question, sources, history)
+            yield whole.answer
+        yield whole
+
+    async def _answer(
         self, question: str, sources: Sequence[ChatSource], history: Sequence[Turn]
     ) -> AsyncGenerator[str, None]:
-        """Raises NothingWritten, and PromptTooLong where the question is."""
+        """Raises NothingWritten, also out of nothing."""
+        if not sources:
+            raise NothingWritten("There is nothing to answer from.")
         allowed = addresses([question, *(source.text for source in sources)])
         async with aclosing(self._streamed(self._chatting(question, sources, history), allowed)) as pieces:
             async for piece in pieces:
