@@ -10,6 +10,7 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 
 from api.accounts.directory import create_account
 from api.errors import NotFound
@@ -19,6 +20,7 @@ from api.intelligence.service import Intelligence
 from api.speech import Segment, Transcript
 from api.storage.database import Database
 from api.storage.ids import new_id
+from api.storage.tables import segment_vectors
 from api.transcripts import chats, library, meaning
 from api.transcripts.chats import ChatTurn
 from api.transcripts.library import Revision
@@ -145,6 +147,9 @@ def test_nothing_said_has_no_meaning(any_database: Database) -> None:
         id_ = await shelf.put(said())
         assert await shelf.nearest(id_, "launch") == []
         assert await shelf.search("launch") == []
+        async with shelf.database.reading() as connection:
+            kept = (await connection.execute(sa.select(segment_vectors.c.model, segment_vectors.c.vectors))).all()
+        assert kept == [(await shelf.model.model(), b"")]  # or each search would look at it again
 
     on_a_shelf(any_database, work)
 

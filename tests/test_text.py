@@ -203,11 +203,12 @@ def test_who_may(service: FakeService, new_customer: Callable[..., Customer], pa
 
 def test_each_route_has_a_limit_of_its_own(new_customer: Callable[..., Customer]) -> None:
     bert = new_customer("paid", credits=10)
-    answers = [bert.client.post("/v1/embed", json={"texts": ["a"]}) for _ in range(4)]
-    assert [answer.status_code for answer in answers].count(429) in (1, 0)  # a minute may have ended in between
-    if answers[-1].status_code == 429:
-        assert 1 <= int(answers[-1].headers["Retry-After"]) <= 60
-        assert answers[-1].headers["RateLimit-Limit"] == "3"
+    # A minute may end in between: of seven, two minutes have room for six.
+    answers = [bert.client.post("/v1/embed", json={"texts": ["a"]}) for _ in range(7)]
+    assert [answer.status_code for answer in answers[:3]].count(200) >= 1
+    refused = next(answer for answer in answers if answer.status_code == 429)
+    assert 1 <= int(refused.headers["Retry-After"]) <= 60
+    assert refused.headers["RateLimit-Limit"] == "3"
     assert bert.client.post("/v1/summarize", json={"text": TALK}).status_code == 200
 
 

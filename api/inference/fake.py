@@ -121,6 +121,8 @@ class FakeEmbedder(Busy):
     embedded: int = 0
 
     async def embed_texts(self, texts: Sequence[str]) -> TextVectors:
+        if not texts:
+            return TextVectors("", np.zeros((0, 0), dtype=np.float32))
         self.embedded += len(texts)
         await self.work()
         vectors = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from api.inference.base import TextAnalyzer
-from api.inference.contracts import AnalysisOptions
+from api.inference.contracts import AnalysisOptions, Entity
 from api.intelligence.results import PiiSpan
 from api.speech import Segment, Transcript, Word, text_of
 
@@ -43,13 +43,13 @@ class Redactor:
     async def find(self, text: str, language: str) -> list[Found]:
         """In the order of the text. Raises what the analyser does."""
         found = list[Found]()
-        for start, piece in pieces(text):
-            analysis = await self._analyzer.analyze([piece], AnalysisOptions(("entities",), language))
-            for entity in analysis.entities[0]:
-                seen = piece[entity.start : entity.end]
-                begin = start + entity.start + _indent(seen)
-                found.append(Found(entity.type, begin, begin + len(seen.strip()), entity.score))
+        for start, piece in pieces(text):  # one after another: the analyser is there for others, too
+            (entities,) = await self._entities([piece], language)
+            found += [_found(piece, entity, start) for entity in entities]
         return without_overlaps(found)
+
+    async def _entities(self, texts: Sequence[str], language: str) -> list[list[Entity]]:
+        return (await self._analyzer.analyze(texts, AnalysisOptions(("entities",), language))).entities
 
     async def text(self, text: str, language: str) -> str:
         """Without personal data."""
@@ -58,7 +58,11 @@ class Redactor:
     async def transcript(self, transcript: Transcript) -> Transcript:
         """All of its segments, words and speakers. What was said across segments is found, too, whoever spoke."""
         language, segments = transcript.language or "en", transcript.segments
-        names = {name: await self.text(name, language) for name in transcript.speakers}
+        of_names = await self._entities(transcript.speakers, language) if transcript.speakers else []
+        names = {
+            name: redact_text(name, without_overlaps(_found(name, entity, 0) for entity in entities))
+            for name, entities in zip(transcript.speakers, of_names, strict=True)
+        }
         text, starts = joined([segment.text for segment in segments])
         found = await self.find(text, language)
         redacted = []
@@ -73,6 +77,13 @@ class Redactor:
             anonymous = replace(segment, speaker=names.get(segment.speaker or "", segment.speaker))
             redacted.append(redact_segment(anonymous, inside) if inside else anonymous)
         return replace(transcript, segments=tuple(redacted), speakers=tuple(dict.fromkeys(names.values())))
+
+
+def _found(text: str, entity: Entity, offset: int) -> Found:
+    """Without spaces around it; the text begins at `offset` of the whole."""
+    seen = text[entity.start : entity.end]
+    start = offset + entity.start + _indent(seen)
+    return Found(entity.type, start, start + len(seen.strip()), entity.score)
 
 
 def pieces(text: str) -> Iterator[tuple[int, str]]:

@@ -165,7 +165,9 @@ class Meaning:
             row = (await connection.execute(kept)).one_or_none()
         if row is not None and (row.model, row.digest) == (version, of_text):
             return _matrix(row)
-        computed = await model.embed([segment.text for segment in transcript.segments])
+        texts = [segment.text for segment in transcript.segments]
+        # Of nothing there is nothing to embed; what is kept says that it was looked at.
+        computed = await model.embed(texts) if texts else TextVectors(version, np.zeros((0, 1), np.float32))
         vectors = computed.embeddings.astype(np.float16)
 
         async def keep(connection: AsyncConnection) -> None:
@@ -182,7 +184,7 @@ class Meaning:
                     transcript_id=transcript_id,
                     model=computed.version,
                     digest=of_text,
-                    dimensions=max(1, vectors.shape[1]),
+                    dimensions=vectors.shape[1],
                     vectors=vectors.tobytes(),
                 )
             )
