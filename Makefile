@@ -7,16 +7,20 @@ INSTALLED := $(VENV)/.installed
 # The exporters of pyannote's checkpoints have an environment of their own: constraints-pyannote.txt says why.
 PYANNOTE_VENV := .venv-pyannote
 PYANNOTE_INSTALLED := $(PYANNOTE_VENV)/.installed
+# The exporter of F5-TTS takes its packages from a folder: its requirements say why.
+F5_TTS := .f5-tts
+F5_TTS_INSTALLED := $(F5_TTS)/.installed
+F5_TTS_REQUIREMENTS := export_scripts/requirements-voice_cloner.txt
 
-.PHONY: help up test check format pyannote clean
+.PHONY: help up test check format pyannote f5-tts clean
 
 help: ## What there is
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
 
 up: $(INSTALLED) ## Start Triton and the API with the demo models (PORT, TRITONE_HOME)
 	@exec $(VENV)/bin/tritone up
 
-test: $(INSTALLED) $(PYANNOTE_INSTALLED) ## Run all tests
+test: $(INSTALLED) $(PYANNOTE_INSTALLED) $(F5_TTS_INSTALLED) ## Run all tests
 	$(VENV)/bin/pytest
 
 check: $(INSTALLED) ## Lint, types, layers
@@ -32,8 +36,10 @@ format: $(INSTALLED) ## Format the code
 
 pyannote: $(PYANNOTE_INSTALLED) ## Set up the environment that exports pyannote's speaker models
 
+f5-tts: $(F5_TTS_INSTALLED) ## Get the packages that export F5-TTS, the voice cloner
+
 clean: ## Remove the environments and what the service wrote
-	rm -rf $(VENV) $(PYANNOTE_VENV) .tritone
+	rm -rf $(VENV) $(PYANNOTE_VENV) $(F5_TTS) .tritone
 
 # torch comes first and pinned: asked for by another package, pip would take the build with several GB of CUDA.
 $(INSTALLED): pyproject.toml constraints.txt
@@ -47,4 +53,9 @@ $(PYANNOTE_INSTALLED): constraints-pyannote.txt
 	@echo "Setting up $(PYANNOTE_VENV): some minutes, the first time"
 	@$(PYTHON) -m venv $(PYANNOTE_VENV)
 	@$(PYANNOTE_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-pyannote.txt
+	@touch $@
+
+$(F5_TTS_INSTALLED): $(INSTALLED) $(F5_TTS_REQUIREMENTS)
+	@rm -rf $(F5_TTS)
+	@$(PIP) install --quiet --disable-pip-version-check --no-deps --target $(F5_TTS) -r $(F5_TTS_REQUIREMENTS)
 	@touch $@

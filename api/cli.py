@@ -24,6 +24,9 @@ EXPORTERS = {
     "voice_activity": "Silero VAD",
     "text_embedding": "a sentence encoder, from a hub or a folder",
     "language_model": "a chat model, from a hub or a folder",
+    "voice_cloner": "F5-TTS and its vocoder, from a hub or folders",
+    "translator": "a MADLAD-400 or another T5 that translates, from a hub or a folder",
+    "speech_enhancer": "DeepFilterNet3",
     "demo": "the demo models",
 }
 

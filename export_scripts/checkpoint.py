@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +23,8 @@ class Checkpoint:
         return (self.folder / "model.bin").exists()
 
 
-def find_checkpoint(source: str, revision: str | None) -> Checkpoint:
-    """The folder `source`, or a copy of the hub repository of that id. Raises ExportError."""
+def find_checkpoint(source: str, revision: str | None, files: Sequence[str] = HUB_FILES) -> Checkpoint:
+    """The folder `source`, or a copy of the hub repository of that id, of its `files`. Raises ExportError."""
     folder = Path(source).expanduser()
     if folder.is_dir():
         return Checkpoint(folder, folder.name, revision)
@@ -33,7 +34,7 @@ def find_checkpoint(source: str, revision: str | None) -> Checkpoint:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        snapshot = Path(snapshot_download(source, revision=revision, allow_patterns=list(HUB_FILES)))
+        snapshot = Path(snapshot_download(source, revision=revision, allow_patterns=list(files)))
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ExportError(
             f"{source} is neither a folder nor a checkpoint that the hub gave: {error}\n"

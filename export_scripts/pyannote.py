@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-import torch
 import yaml
 
 from export_scripts.artifact import ExportError
+from export_scripts.torchaudio_extension import do_without_extension
 
 CHECKPOINT_HELP = (
     "a checkpoint or a whole diarization pipeline, from which its own model is taken: a file, a folder, or a hub id "
@@ -135,8 +134,7 @@ def pyannote_audio() -> Any:
     """The package pyannote.audio. Raises ExportError where this environment has none."""
     # It reports every model that it loads to its makers; an exporter has nothing to report.
     os.environ["PYANNOTE_METRICS_ENABLED"] = "false"
-    if torch.version.cuda is None:
-        sys.modules.setdefault("torchaudio._extension", _no_extension())
+    do_without_extension()
     try:
         with warnings.catch_warnings():
             # Of codecs that are not installed; no audio file is read here.
@@ -147,22 +145,6 @@ def pyannote_audio() -> Any:
             f"{error}. pyannote has an environment of its own: run `make pyannote`, and the exporter as\n"
             "    .venv-pyannote/bin/python -m export_scripts.speaker_segmentation … (or speaker_embedding)"
         ) from error
-
-
-def _no_extension() -> ModuleType:
-    """torchaudio does without its compiled part where that is absent; beside a CPU torch it is there and fails."""
-
-    def fail_if_no_align(function: Callable[..., Any]) -> Callable[..., Any]:
-        return function
-
-    extension = ModuleType("torchaudio._extension")
-    extension.__dict__.update(
-        _IS_TORCHAUDIO_EXT_AVAILABLE=False,
-        _IS_ALIGN_AVAILABLE=False,
-        _check_cuda_version=lambda: None,
-        fail_if_no_align=fail_if_no_align,
-    )
-    return extension
 
 
 def _inside(source: Source, subfolder: str) -> Source:

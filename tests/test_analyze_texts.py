@@ -58,7 +58,7 @@ def analyze(triton: SmallTriton, texts: list[str], options: AnalysisOptions = EV
         await server.start()
         inference = TritonInference(f"127.0.0.1:{port}", patience_s=1, timeout_s=30, max_windows=1)
         try:
-            return await inference.analyze(texts, options)
+            return await inference.inference.analyzer.analyze(texts, options)
         finally:
             await inference.close()
             await server.stop(None)

@@ -21,6 +21,7 @@ from tests.test_engines import activity, whisper
 SOURCES = PROJECT / "model_repository"
 language_model = load_engine(contracts.LANGUAGE_MODEL)
 text_analysis = load_engine(contracts.TEXT_ANALYSIS)
+translator = load_engine(contracts.TRANSLATOR)
 
 
 def test_every_kind_has_a_contract() -> None:
@@ -45,6 +46,7 @@ PAYLOADS = {
     whisper: ["DecodingOptions", "Recognition"],
     language_model: ["Message", "CompletionRequest", "CompletionChunk"],
     text_analysis: ["AnalysisOptions", "Analysis"],
+    translator: ["TranslationOptions"],
 }
 
 

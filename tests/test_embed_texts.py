@@ -19,8 +19,9 @@ from tritonclient.utils import InferenceServerException, deserialize_bytes_tenso
 from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Floats, TextVectors
 from api.inference.contracts import TEXT_EMBEDDING
-from api.inference.portions import PORTION_BYTES, PORTION_TEXTS, TEXT_CHARACTERS, portions
-from api.inference.triton import ALL_TEXTS_AT_ONCE, TEXTS_AT_ONCE, TritonInference
+from api.inference.portions import EMBEDDED, portions
+from api.inference.triton import TritonInference
+from api.inference.triton.text import ALL_TEXTS_AT_ONCE, TEXTS_AT_ONCE
 from tests.conftest import Stack
 from tests.servers import free_ports
 
@@ -31,18 +32,18 @@ def long_text(text: str, times: int) -> str:
 
 @given(st.lists(st.builds(long_text, st.text(), st.sampled_from([1, 1, 3000]))))
 def test_portions_hold_every_text_once_and_are_bounded(texts: list[str]) -> None:
-    cut = list(portions(texts))
+    cut = list(portions(texts, EMBEDDED))
     together = [text for portion in cut for text in portion]
-    assert together == [text[:TEXT_CHARACTERS].encode(errors="replace") for text in texts]
+    assert together == [text[: EMBEDDED.characters].encode(errors="replace") for text in texts]
     for portion in cut:
-        assert 1 <= len(portion) <= PORTION_TEXTS
-        assert sum(map(len, portion)) <= PORTION_BYTES
+        assert 1 <= len(portion) <= EMBEDDED.texts
+        assert sum(map(len, portion)) <= EMBEDDED.size
 
 
 def test_portions_are_no_smaller_than_they_must_be() -> None:
-    assert [len(portion) for portion in portions(["a"] * 70)] == [32, 32, 6]
-    assert [len(portion) for portion in portions(["🎉" * 10_000] * 10)] == [8, 2]
-    assert list(portions(["half \ud800"])) == [[b"half ?"]]
+    assert [len(portion) for portion in portions(["a"] * 70, EMBEDDED)] == [32, 32, 6]
+    assert [len(portion) for portion in portions(["🎉" * 10_000] * 10, EMBEDDED)] == [8, 2]
+    assert list(portions(["half \ud800"], EMBEDDED)) == [[b"half ?"]]
 
 
 def as_texts(texts: Sequence[bytes]) -> Floats:
@@ -89,7 +90,7 @@ def embed(triton: SmallTriton, *calls: Sequence[str]) -> list[TextVectors]:
         await server.start()
         inference = TritonInference(f"127.0.0.1:{port}", patience_s=1, timeout_s=30, max_windows=1)
         try:
-            return await asyncio.gather(*map(inference.embed_texts, calls))
+            return await asyncio.gather(*map(inference.inference.embedder.embed_texts, calls))
         finally:
             await inference.close()
             await server.stop(None)

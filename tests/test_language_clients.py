@@ -14,10 +14,11 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from api.errors import InferenceFailed, InferenceUnavailable, PromptTooLong
-from api.inference import openai, triton
+from api.inference import openai
+from api.inference.base import LanguageModel
 from api.inference.contracts import PROMPT_TOO_LONG, CompletionChunk, CompletionRequest, Message
 from api.inference.openai import OpenAiLanguageModel
-from api.inference.triton import TritonInference
+from api.inference.triton import TritonInference, completion
 from api.settings import SettingsError, from_env
 from tests.servers import free_ports
 
@@ -281,14 +282,14 @@ def chunk_response(payload: str) -> Any:
 @asynccontextmanager
 async def serving_triton(
     fake: FakeTriton, patience_s: float = 5, timeout_s: float = 20
-) -> AsyncIterator[TritonInference]:
+) -> AsyncIterator[LanguageModel]:
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(fake, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     inference = TritonInference(f"127.0.0.1:{port}", patience_s=patience_s, timeout_s=timeout_s, max_windows=1)
     try:
-        yield inference
+        yield inference.inference.language_model
     finally:
         await inference.close()
         await server.stop(None)
@@ -341,7 +342,7 @@ def test_a_stream_that_does_not_begin_is_repeated(monkeypatch: pytest.MonkeyPatc
     assert fake.asked == 3
 
     too_long = FakeTriton([[RuntimeError(f"{PROMPT_TOO_LONG}9000 tokens, and 8190 are read.")]])
-    monkeypatch.setattr(triton, "MAX_ANSWER_CHARACTERS", 100)
+    monkeypatch.setattr(completion, "MAX_ANSWER_CHARACTERS", 100)
     endless = FakeTriton([[ONE] * 100])
 
     async def fail(fake: FakeTriton) -> None:

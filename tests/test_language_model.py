@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -25,19 +23,18 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.grpc.aio import InferenceServerClient as AsyncClient
-from tritonclient.utils import InferenceServerException
 
 from api.errors import InferenceFailed, InferenceUnavailable, PromptTooLong
 from api.inference.contracts import LANGUAGE_MODEL, CompletionRequest, Message
-from api.inference.triton import TritonInference
-from api.local.triton_server import TritonServer
+from api.inference.triton.channel import Channel
+from api.inference.triton.completion import TritonLanguageModel
 from export_scripts import language_model as exporter
 from export_scripts.artifact import ExportError
 from export_scripts.engines import load_engine
 from tests.business import until
 from tests.language_checkpoint import CONTEXT_TOKENS, TEXTS, make_checkpoint, user
 from tests.running import PROJECT
-from tests.servers import die_with_us, free_ports, wait_until
+from tests.served import Served, served
 
 engines = load_engine("language_model")
 
@@ -278,58 +275,26 @@ def test_a_conversion_that_writes_otherwise_is_refused(
         export(checkpoint, tmp_path, "--compute-type", "float32")
 
 
-@dataclass(frozen=True)
-class Served:
-    address: str
-    metrics_url: str
-
-    def counted(self, metric: str) -> float:
-        lines = httpx.get(self.metrics_url).text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith(metric + "{"))
-
-
 @pytest.fixture(scope="module")
 def triton(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    grpc, metrics = free_ports(2)
-    server = TritonServer(tmp_path_factory.mktemp("triton"), repository, grpc, metrics)
-    process = subprocess.Popen(
-        server.command(),
-        env=server.environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=die_with_us(signal.SIGKILL),
-    )
-    address = f"127.0.0.1:{grpc}"
-
-    def ready() -> bool:
-        with InferenceServerClient(address) as client, suppress(InferenceServerException):
-            return bool(client.is_model_ready(LANGUAGE_MODEL))
-        return False
-
-    try:
-        wait_until(process, ready)
-        yield Served(address, f"http://127.0.0.1:{metrics}/metrics")
-    finally:
-        process.terminate()
-        process.wait(60)
-        server.clean_up()
+    with served(repository, LANGUAGE_MODEL, tmp_path_factory.mktemp("triton")) as running:
+        yield running
 
 
 @asynccontextmanager
-async def connected(address: str, patience_s: float = 20) -> AsyncIterator[TritonInference]:
-    inference = TritonInference(address, patience_s=patience_s, timeout_s=60, max_windows=1)
+async def connected(address: str, patience_s: float = 20) -> AsyncIterator[TritonLanguageModel]:
+    channel = Channel(address, patience_s=patience_s, timeout_s=60)
     try:
-        yield inference
+        yield TritonLanguageModel(channel)
     finally:
-        await inference.close()
+        await channel.client.close()
 
 
 def asking(content: str, **options: Any) -> CompletionRequest:
     return CompletionRequest([Message("user", content)], **options)
 
 
-async def whole(model: TritonInference, request: CompletionRequest) -> str:
+async def whole(model: TritonLanguageModel, request: CompletionRequest) -> str:
     chunks = [chunk async for chunk in model.complete(request)]
     assert chunks[-1].finish
     return "".join(chunk.text for chunk in chunks)

@@ -75,7 +75,7 @@ def detect(triton: DyingTriton) -> float:
         inference = TritonInference(f"127.0.0.1:{port}", patience_s=PATIENCE_S, timeout_s=30, max_windows=1)
         started = time.monotonic()
         try:
-            await inference.detect(
+            await inference.inference.voice_activity.detect(
                 np.zeros(ACTIVITY_FRAME_SAMPLES, dtype=np.int16), np.zeros(ACTIVITY_STATE_SIZE, dtype=np.float32)
             )
             return time.monotonic() - started

@@ -17,6 +17,8 @@ from api.inference.contracts import (
     DecodingOptions,
     ModelCard,
     Recognition,
+    SpeechOptions,
+    TranslationOptions,
 )
 
 Pcm = npt.NDArray[np.int16]
@@ -101,6 +103,25 @@ class LanguageModel(Protocol):
         ...
 
 
+class Translator(Protocol):
+    async def translate(self, texts: Sequence[str], options: TranslationOptions) -> list[str]:
+        """Each text, a sentence at best, in the target's language; any number of them."""
+        ...
+
+
+class SpeechEnhancer(Protocol):
+    async def enhance(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        """Speech without the noise, (samples,) at the rate of the model's card and later by its delay, and the state to
+        hand in with the audio that follows. At most 30 s and a whole number of hops."""
+        ...
+
+
+class VoiceCloner(Protocol):
+    async def speak(self, reference: Pcm, options: SpeechOptions) -> Floats:
+        """The text in the voice of the reference, both at the rate of the model's card."""
+        ...
+
+
 class ModelRegistry(Protocol):
     async def deployments(self) -> list[Deployment]:
         """What is deployed now. Fails at once when the server is away."""
@@ -117,4 +138,7 @@ class Inference:
     embedder: TextEmbedder
     analyzer: TextAnalyzer
     language_model: LanguageModel
+    translator: Translator
+    enhancer: SpeechEnhancer
+    cloner: VoiceCloner
     registry: ModelRegistry

@@ -18,6 +18,9 @@ SPEAKER_EMBEDDING: Final = "speaker_embedding"
 TEXT_EMBEDDING: Final = "text_embedding"
 TEXT_ANALYSIS: Final = "text_analysis"
 LANGUAGE_MODEL: Final = "language_model"
+TRANSLATOR: Final = "translator"
+SPEECH_ENHANCER: Final = "speech_enhancer"
+VOICE_CLONER: Final = "voice_cloner"
 
 LOCAL_SPEAKERS: Final = 3
 """Speakers that segmentation tells apart within one window."""
@@ -55,6 +58,18 @@ TENSORS: Final = {
     LANGUAGE_MODEL: {
         "inputs": {"REQUEST": ("STRING", [1])},
         "outputs": {"CHUNK": ("STRING", [1])},
+    },
+    TRANSLATOR: {
+        "inputs": {"TEXTS": ("STRING", [-1]), "OPTIONS": ("STRING", [1])},
+        "outputs": {"TRANSLATIONS": ("STRING", [-1])},
+    },
+    SPEECH_ENHANCER: {
+        "inputs": {"PCM": ("FP32", [-1]), "STATE": ("FP32", [-1])},
+        "outputs": {"ENHANCED": ("FP32", [-1]), "NEXT_STATE": ("FP32", [-1])},
+    },
+    VOICE_CLONER: {
+        "inputs": {"REFERENCE": ("INT16", [-1]), "OPTIONS": ("STRING", [1])},
+        "outputs": {"SPEECH": ("FP32", [-1])},
     },
 }
 
@@ -179,6 +194,22 @@ class CompletionChunk(msgspec.Struct, frozen=True):
     completion_tokens: int = 0
 
 
+class TranslationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`target` is one of the languages in the model's card."""
+
+    target: str
+
+
+class SpeechOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a cloned voice says. The same `seed` gives the same speech."""
+
+    reference_text: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    """What is said in the reference."""
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+    speed: Annotated[float, msgspec.Meta(ge=0.5, le=2)] = 1.0
+    seed: Annotated[int, msgspec.Meta(ge=0, lt=2**32)] = 0
+
+
 class Clustering(msgspec.Struct, frozen=True):
     """How a diarization model's embeddings become speakers. The defaults are pyannote/speaker-diarization-3.1's."""
 
@@ -214,3 +245,10 @@ class ModelCard(msgspec.Struct, frozen=True):
     """Of a language model: how many tokens a request and its answer may have together."""
     entities: list[str] = []
     """Of a text analysis: the types that it finds."""
+    sample_rate: Annotated[int, msgspec.Meta(ge=0, le=192_000)] = 0
+    """Of a speech enhancer or a voice cloner, in Hz."""
+    hop_samples: Annotated[int, msgspec.Meta(ge=1, le=48_000)] = 1
+    """Of a speech enhancer: what it takes is a whole number of these."""
+    delay_samples: Annotated[int, msgspec.Meta(ge=0, le=192_000)] = 0
+    """Of a speech enhancer: how much later than its input its output is."""
+    state_size: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Final
 
-from api.errors import InferenceUnavailable
+from api.errors import InferenceUnavailable, ModelMissing
 from api.inference.base import Deployment, ModelRegistry
+from api.inference.contracts import SPEECH_ENHANCER, TEXT_ANALYSIS, TEXT_EMBEDDING, TRANSLATOR, VOICE_CLONER
 
 FRESH_S = 5.0
+NOT_READY_S: Final = 10
+ABILITIES: Final = {
+    TEXT_EMBEDDING: "embeds text",
+    TEXT_ANALYSIS: "analyses text",
+    TRANSLATOR: "translates",
+    SPEECH_ENHANCER: "removes noise",
+    VOICE_CLONER: "speaks",
+}
+CHECKPOINTS: Final = {TRANSLATOR: "google/madlad400-3b-mt", VOICE_CLONER: "SWivid/F5-TTS"}
+"""Of those whose exporters must be told one."""
 
 
 class Deployments:
@@ -35,3 +47,22 @@ class Deployments:
                 except InferenceUnavailable:
                     self._known_at = time.monotonic()  # or each of those who wait here would ask in turn
             return self._known
+
+    async def need(self, kind: str) -> Deployment:
+        """As `find`. Raises ModelMissing, naming the command that installs one; InferenceUnavailable."""
+        found = await self.find(kind)
+        if found is None:
+            checkpoint = f" --checkpoint {CHECKPOINTS[kind]}" if kind in CHECKPOINTS else ""
+            raise ModelMissing(
+                f"No model that {ABILITIES[kind]} is deployed here. `tritone export {kind}{checkpoint} --to DIR` makes "
+                "one; DIR is the folder that Triton serves."
+            )
+        return found
+
+    async def find(self, kind: str) -> Deployment | None:
+        """The newest version that is ready. Raises InferenceUnavailable where there is one, and it is not ready yet."""
+        there = [deployment for deployment in await self.recent() if deployment.name == kind]
+        ready = [deployment for deployment in there if deployment.ready]
+        if there and not ready:
+            raise InferenceUnavailable(f"The model {kind} is not ready yet. Try again later.", NOT_READY_S)
+        return max(ready, key=lambda deployment: int(deployment.version), default=None)

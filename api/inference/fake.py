@@ -29,12 +29,23 @@ from api.inference.contracts import (
     Recognition,
     Segment,
     Sentiment,
+    SpeechOptions,
+    TranslationOptions,
     Word,
 )
 
 LOUD = 500  # mean magnitude from which a frame counts as speech
 LOUDER = 6000  # and from which it is another's
 DIMENSIONS = 384
+CLONED_HZ = 24_000
+CARDS = {
+    "translator": ModelCard("translator", "Fake translator", ["de", "en", "es", "pt", "zh"]),
+    "speech_enhancer": ModelCard(
+        *("speech_enhancer", "Fake speech_enhancer"),
+        sample_rate=48_000, hop_samples=480, delay_samples=480, state_size=480,
+    ),
+    "voice_cloner": ModelCard("voice_cloner", "Fake voice_cloner", ["en", "zh"], sample_rate=CLONED_HZ),
+}  # fmt: skip
 WORD = re.compile(r"\w+")
 EMAIL = re.compile(r"[\w.]+@[\w.]+\w")
 
@@ -180,6 +191,46 @@ class NoLanguageModel:
 
 
 @dataclass
+class FakeTranslator(Busy):
+    """Says every text backwards, word by word, after the code of the target."""
+
+    calls: list[tuple[list[str], TranslationOptions]] = field(default_factory=list)
+
+    async def translate(self, texts: Sequence[str], options: TranslationOptions) -> list[str]:
+        self.calls.append((list(texts), options))
+        await self.work()
+        return [" ".join((options.target, *reversed(text.split()))) if text.split() else "" for text in texts]
+
+
+@dataclass
+class FakeEnhancer(Busy):
+    """Takes what is quiet for noise, and is a hop late."""
+
+    enhanced: int = 0
+
+    async def enhance(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
+        self.enhanced += 1
+        await self.work()
+        late = np.concatenate([state, samples])
+        heard = np.where(np.abs(late) > LOUD / 32768, late, 0).astype(np.float32)
+        return heard[: samples.size], late[samples.size :]
+
+
+@dataclass
+class FakeCloner(Busy):
+    """Hums a tenth of a second for each character, as loud as the reference."""
+
+    calls: list[tuple[int, SpeechOptions]] = field(default_factory=list)
+
+    async def speak(self, reference: Pcm, options: SpeechOptions) -> Floats:
+        self.calls.append((reference.size, options))
+        await self.work()
+        times = np.arange(round(len(options.text) * CLONED_HZ / 10 / options.speed)) / CLONED_HZ
+        loudness = np.sqrt(np.mean(np.square(reference / 32768.0)))
+        return np.asarray(np.sqrt(2) * loudness * np.sin(2 * np.pi * 120 * times), dtype=np.float32)
+
+
+@dataclass
 class FakeRegistry:
     ids: tuple[str, ...] = ("small", "large-v3-turbo")
     languages: tuple[str, ...] = ("en", "es")
@@ -187,6 +238,7 @@ class FakeRegistry:
     others: tuple[str, ...] = (
         *("voice_activity", "speaker_segmentation", "speaker_embedding"),
         *("text_embedding", "text_analysis"),
+        *("translator", "speech_enhancer", "voice_cloner"),
     )
 
     async def deployments(self) -> list[Deployment]:
@@ -199,7 +251,7 @@ class FakeRegistry:
             )
             for id_ in self.ids
         ]
-        cards = {name: ModelCard(name, f"Fake {name}", context_tokens=2048) for name in self.others}
+        cards = {name: CARDS.get(name, ModelCard(name, f"Fake {name}", context_tokens=2048)) for name in self.others}
         return [*whisper, *(Deployment(name, "1", True, card) for name, card in cards.items())]
 
 
@@ -208,6 +260,9 @@ def fake_inference(
     registry: FakeRegistry | None = None,
     speakers: SpeakerModels | None = None,
     language_model: FakeLanguageModel | None = None,
+    translator: FakeTranslator | None = None,
+    enhancer: FakeEnhancer | None = None,
+    cloner: FakeCloner | None = None,
 ) -> Inference:
     """With a language model, the registry should have one, too."""
     return Inference(
@@ -217,5 +272,8 @@ def fake_inference(
         FakeEmbedder(),
         FakeAnalyzer(),
         language_model or NoLanguageModel(),
+        translator or FakeTranslator(),
+        enhancer or FakeEnhancer(),
+        cloner or FakeCloner(),
         registry or FakeRegistry(),
     )

@@ -1,24 +1,33 @@
-"""Any number of texts as requests to the text embedding, none of them large."""
+"""Any number of texts as requests to a model, none of them large."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
-PORTION_TEXTS: Final = 32
-"""More at once are no faster, and a lone question would wait longer behind them."""
-PORTION_BYTES: Final = 256 * 1024
-TEXT_CHARACTERS: Final = 8192
-"""What lies behind is not sent. A sentence encoder reads 256 to 512 tokens, of about four characters in English."""
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """How large a request may be. Of each text, what lies behind `characters` is not sent."""
+
+    texts: int
+    characters: int
+    size: int = 256 * 1024
 
 
-def portions(texts: Sequence[str]) -> Iterator[list[bytes]]:
-    """All texts in their order, each cut at TEXT_CHARACTERS and in UTF-8."""
+# More at once are no faster, and a lone question would wait longer behind them.
+EMBEDDED: Final = Portion(32, 8192)  # a sentence encoder reads 256 to 512 tokens, of about four characters in English
+TRANSLATED: Final = Portion(16, 8192)
+
+
+def portions(texts: Sequence[str], most: Portion) -> Iterator[list[bytes]]:
+    """All texts in their order, in UTF-8."""
     portion: list[bytes] = []
     size = 0
     for text in texts:
-        encoded = text[:TEXT_CHARACTERS].encode(errors="replace")  # half a surrogate pair has no UTF-8
-        if portion and (len(portion) == PORTION_TEXTS or size + len(encoded) > PORTION_BYTES):
+        encoded = text[: most.characters].encode(errors="replace")  # half a surrogate pair has no UTF-8
+        if portion and (len(portion) == most.texts or size + len(encoded) > most.size):
             yield portion
             portion, size = [], 0
         portion.append(encoded)

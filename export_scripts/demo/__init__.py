@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     fingerprint = _fingerprint()
     if stamp.exists() and stamp.read_text() == fingerprint:
         return
-    from export_scripts import text_analysis, text_embedding, voice_activity, whisper
+    from export_scripts import speech_enhancer, text_analysis, text_embedding, translator, voice_activity, whisper
     from export_scripts.demo.diarization.export import export_embedding, export_segmentation
 
     exporters: dict[str, Callable[[], object]] = {
@@ -42,6 +42,15 @@ def main(argv: Sequence[str]) -> None:
         "speaker_embedding": lambda: export_embedding(repository),
         "text_embedding": lambda: text_embedding.main(["--to", str(repository)]),
         "text_analysis": lambda: text_analysis.main(["--to", str(repository)]),
+        "translator": lambda: translator.main(
+            [
+                *("--checkpoint", str(HERE / "translation" / "checkpoint")),
+                *("--display-name", "Translator demo (English and Spanish)"),
+                *("--compute-type", "float32"),
+                *("--to", str(repository)),
+            ]
+        ),
+        "speech_enhancer": lambda: speech_enhancer.main(["--to", str(repository)]),
     }
     stamp.unlink(missing_ok=True)
     for name, export in exporters.items():
