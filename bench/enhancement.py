@@ -2,7 +2,7 @@
 
     .venv/bin/python -m bench.enhancement --others /tmp/others     against other ways, see bench/enhancers.py
     .venv/bin/python -m bench.enhancement --voices FOLDER          on audio files of one's own instead, without words
-    .venv/bin/python -m bench.enhancement --tune                   which attenuation limit, on other sentences
+    .venv/bin/python -m bench.enhancement --tune                   how much noise to take out, on other sentences
 
 Adds noise to speech, takes it out again and compares with the speech: the scale-invariant signal-to-distortion ratio
 (Le Roux et al. 2019), and what the demo recogniser understands. Needs the exported demo models.
@@ -38,8 +38,8 @@ RECORDINGS = Path(__file__).parent.parent / "export_scripts" / "demo" / "whisper
 NOISES = ("white", "babble", "hum")
 RATIOS_DB = (0, 5, 10)
 BABBLING = 8
-SERVED_LIMIT_DB = 12.0
-LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0, 100.0)
+LIMITS_SERVED_DB = (12.0, 24.0)  # for recognition, and for listening
+LIMITS_DB = (6.0, 9.0, 12.0, 15.0, 18.0, 24.0)
 BLOCK_S = 10
 BATCH = 16
 
@@ -74,14 +74,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     recognizer = InProcess(arguments.models, SPEECH_MODEL, threads=1).engine
     served = arguments.models / "speech_enhancer" / "1" / "weights"
     ways: dict[str, Callable[[Floats], Floats]] = {"nothing": lambda audio: audio}
-    limits = LIMITS_DB if arguments.tune else (SERVED_LIMIT_DB, 100.0)
-    for limit in limits:
-        name = "without limit" if limit == 100 else f"at most {limit:.0f} dB"
-        ways[f"DeepFilterNet3, {name}"] = resampled(48_000, blockwise(served, limit))
+    whole = resampled(48_000, blockwise(served))
+    for limit in LIMITS_DB if arguments.tune else LIMITS_SERVED_DB:
+        ways[f"DeepFilterNet3, at most {limit:.0f} dB"] = limited(whole, limit)
+    ways["DeepFilterNet3, without limit"] = whole
     if arguments.others is not None:
         for name, way in enhancers.others(arguments.others).items():
             ways[name] = resampled(*way)
-            ways[f"{name}, at most {SERVED_LIMIT_DB:.0f} dB"] = limited(ways[name], SERVED_LIMIT_DB)
+            ways[f"{name}, at most {LIMITS_SERVED_DB[0]:.0f} dB"] = limited(ways[name], LIMITS_SERVED_DB[0])
     if arguments.voices is not None:
         speech = read_voices(arguments.voices)
     elif arguments.tune:
@@ -119,9 +119,9 @@ def print_scores(speech: Speech, ways: dict[str, Callable[[Floats], Floats]], re
             print(f"| {name} | {' | '.join(f'{rate:.1%}' for rate in [*rates, float(np.mean(rates))])} |")
 
 
-def blockwise(weights: Path, limit_db: float) -> Callable[[Floats], Floats]:
+def blockwise(weights: Path) -> Callable[[Floats], Floats]:
     """As the service does it: a block after the other, on one thread, what is late cut off."""
-    engine = enhancer.SpeechEnhancerEngine(weights, attenuation_limit_db=limit_db)
+    engine = enhancer.SpeechEnhancerEngine(weights)
     block = BLOCK_S * engine.sample_rate
 
     def enhance(audio: Floats) -> Floats:
@@ -150,7 +150,7 @@ def resampled(rate: int, enhance: Callable[[Floats], Floats]) -> Callable[[Float
 
 
 def limited(enhance: Callable[[Floats], Floats], limit_db: float) -> Callable[[Floats], Floats]:
-    """With a share of what came in, as the served engine does it by itself."""
+    """With a share of what came in, as the service does it."""
     kept = np.float32(10 ** (-limit_db / 20))
     return lambda audio: kept * audio + (1 - kept) * enhance(audio)
 

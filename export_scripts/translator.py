@@ -35,6 +35,8 @@ BATCH_SIZE = 32
 CPU_BATCH_SIZE = 8  # a lone sentence would wait for the batch that is being worked on
 PARALLEL_BATCHES = 2
 LANGUAGE_TOKEN = re.compile(r"<2([a-z]{2,3}(?:[_-][A-Za-z0-9]+)*)>")
+# MADLAD-400 has tokens for noise and for simplified English, too: zxx_xx_dtynoise, en_xx_simple.
+NO_LANGUAGE = re.compile(r"^zxx|[_-]xx(?:[_-]|$)")
 CONTROL_TOKEN = re.compile(r"<2[^<>\s]+>|<extra_id_\d+>")
 BYTE_TOKENS = [f"<0x{byte:02X}>" for byte in range(256)]
 # What the conversion is tried on: few words and more, marks, numbers, letters of other scripts, and space.
@@ -83,6 +85,7 @@ def read(checkpoint: Path) -> Reading:
         raise ExportError(f"{checkpoint} is a {config.model_type}; T5 alone, as MADLAD-400 is, can be served.")
     vocabulary: dict[str, int] = tokenizer.get_vocab()
     languages = {found[1]: number for token, number in vocabulary.items() if (found := LANGUAGE_TOKEN.fullmatch(token))}
+    languages = {code: number for code, number in languages.items() if not NO_LANGUAGE.search(code)}
     if not languages:
         raise ExportError(
             f"{checkpoint} has no token of a language such as <2en>, so it was not made to translate: "

@@ -224,7 +224,7 @@ BAD_REQUESTS = [
     ([b"fine", b"\xff\xfe"], options("es"), "must be UTF-8"),
     ([b"a" * 16_385], options("es"), "at most 16384 bytes; one has 16385"),
     ([b"a" * 16_000] * 66, options("es"), "at most 1048576 bytes in all"),
-    ([b"fine", b"a " * 513], options("es"), "at most 512 tokens; one has 513"),
+    ([b"fine", b"a " * 2049], options("es"), "at most 2048 tokens; one has 2049"),
     ([b"fine"], options("xx"), "does not translate into 'xx'"),
     ([b"fine"], options("translate"), "does not translate into 'translate'"),
     ([b"fine"], b'{"target": 3}', "OPTIONS: Expected `str`"),
@@ -242,7 +242,7 @@ def test_what_cannot_be_translated_is_refused(engine: Any, texts: list[bytes], a
 
 
 def test_the_longest_text(engine: Any) -> None:
-    (source,) = engine.prepare([b"a " * 512], options("es"))
+    (source,) = engine.prepare([b"a " * 2048], options("es"))
     ((_, (translation,)),) = engine.translate([[source]])
     assert translation
 

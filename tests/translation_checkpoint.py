@@ -16,7 +16,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 LANGUAGES = ("de", "en", "es", "fr", "hi_Latn", "ndc_ZW", "pt", "ru", "zh")
 CONTROL = ("<unk>", "<s>", "</s>")
 UNKNOWN, PADDING, END = range(3)
-OTHERS = ("<2translate>",)
+OTHERS = ("<2translate>", "<2zxx_xx_dtynoise>", "<2en_xx_simple>")
 """MADLAD-400 has tokens of tasks that look like those of languages."""
 TEXTS = (
     "The meeting began at nine, and everybody was there but Anna, who had missed her train.",

@@ -71,9 +71,8 @@ class Past(NamedTuple):
 
 
 class DeepFilter:
-    def __init__(self, layout: Layout, *, attenuation_limit_db: float) -> None:
+    def __init__(self, layout: Layout) -> None:
         self._layout = layout
-        self._kept = 10 ** (-attenuation_limit_db / 20)
         centres = (np.arange(2 * layout.hop) + 0.5) / (2 * layout.hop)
         self._window = np.sin(np.pi / 2 * np.sin(np.pi * centres) ** 2)  # Vorbis: squares of two that overlap add to 1
         self._bands = np.repeat(np.arange(len(layout.band_widths)), layout.band_widths)
@@ -116,12 +115,11 @@ class DeepFilter:
         frames = gains.shape[2]
         start = layout.past_frames - layout.lookahead
         noisy = spectra[:, start : start + frames]
-        clean = noisy * gains[:, 0][:, :, self._bands]
+        clean: Complexes = noisy * gains[:, 0][:, :, self._bands]
         taps = coefficients[..., 0::2] + 1j * coefficients[..., 1::2].astype(np.complex128)
         low = slice(layout.filtered_bins)
         clean[:, :, low] = sum(taps[..., tap] * spectra[:, tap : tap + frames, low] for tap in range(layout.taps))
-        enhanced: Complexes = clean + self._kept * (noisy - clean)
-        return enhanced
+        return clean
 
     def synthesise(self, spectra: Complexes, overlap: Floats) -> tuple[Floats, Floats]:
         """Audio (streams, frames times hop), and what of it overlaps with the next frame."""

@@ -35,7 +35,6 @@ class SpeechEnhancerEngine:
         self,
         weights: Path,
         *,
-        attenuation_limit_db: float,
         device: str = "cpu",
         device_index: int = 0,
         threads: int = 1,
@@ -52,7 +51,7 @@ class SpeechEnhancerEngine:
         self._session = onnxruntime.InferenceSession(str(weights / "network.onnx"), options, providers=providers)
         settings = json.loads((weights / "layout.json").read_text())
         self._layout = Layout(**{**settings, "band_widths": tuple(settings["band_widths"])})
-        self._filter = DeepFilter(self._layout, attenuation_limit_db=attenuation_limit_db)
+        self._filter = DeepFilter(self._layout)
         (network,) = (tensor.shape[1] for tensor in self._session.get_inputs() if tensor.name == "state")
         self._state_shapes = [(network,), *self._layout.past_shapes]
         self.state_size = sum(int(np.prod(shape)) for shape in self._state_shapes)

@@ -15,7 +15,6 @@ class TritonPythonModel:
         parameters = json.loads(args["model_config"])["parameters"]
         self._engine = SpeechEnhancerEngine(
             Path(args["model_repository"]) / args["model_version"] / "weights",
-            attenuation_limit_db=float(parameters["attenuation_limit_db"]["string_value"]),
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
             threads=int(parameters["cpu_threads"]["string_value"]),
