@@ -1,5 +1,8 @@
 """The languages Whisper was trained on, by ISO 639-1 code where there is one (Radford et al. 2022, appendix E)."""
 
+from __future__ import annotations
+
+from functools import lru_cache
 from typing import Final
 
 LANGUAGES: Final = {
@@ -21,3 +24,20 @@ LANGUAGES: Final = {
     "as": "assamese", "tt": "tatar", "haw": "hawaiian", "ln": "lingala", "ha": "hausa", "ba": "bashkir",
     "jw": "javanese", "su": "sundanese",
 }  # fmt: skip
+
+
+def base_of(code: str) -> str:
+    """The language without script and region: zh of zh_Hant."""
+    return code.replace("_", "-").partition("-")[0].lower()
+
+
+@lru_cache(maxsize=1024)
+def name_of(code: str) -> str:
+    """Of any language, in English, by the Unicode CLDR; the code itself where nobody gave it a name."""
+    from langcodes import Language  # 30 MB, where somebody asks
+    from langcodes.tag_parser import LanguageTagError
+
+    try:
+        return str(Language.get(code.replace("_", "-")).display_name())
+    except LanguageTagError:
+        return code

@@ -31,7 +31,8 @@ def is_spoken(character: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A phrase. `confidence` is the mean probability of its words, 0 to 1."""
+    """A phrase. `confidence` is the mean probability of its words, 0 to 1; `translation` is its text in another
+    language, where that was asked for."""
 
     start: float
     end: float
@@ -42,6 +43,7 @@ class Segment:
     no_speech_prob: float
     compression_ratio: float
     speaker: str | None = None
+    translation: str | None = None
 
     def part(self, words: Sequence[Word]) -> Segment | None:
         """What these of its words say; None where there are none."""
@@ -64,7 +66,7 @@ def text_of(words: Iterable[Word]) -> str:
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """A recording's text. `language` is None where nothing was said; `model` is the id of the model that listened; `id`
-    is the one that it is stored under."""
+    is the one that it is stored under; `translated_into` is the language of its segments' translations."""
 
     language: str | None
     language_probability: float
@@ -74,6 +76,7 @@ class Transcript:
     speakers: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     id: str | None = None
+    translated_into: str | None = None
 
     @property
     def text(self) -> str:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.intelligence.source import LONGEST_SENTENCE_CHARS, Source, from_text, from_transcript
+from api.intelligence.source import Source, from_text, from_transcript
+from api.sentences import LONGEST_SENTENCE_CHARS
 from api.speech import Segment, Transcript, Word, text_of
 
 LANGUAGES = st.sampled_from(["en", "es", "ja", "th", "xx"])

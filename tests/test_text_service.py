@@ -58,6 +58,24 @@ def test_a_meeting_is_summarised_analysed_and_made_into_minutes(demo: httpx.Clie
         assert len({option.casefold() for option in question["options"]}) == len(question["options"]) >= 3
 
 
+def test_texts_and_recordings_are_translated(demo: httpx.Client) -> None:
+    text = "Maria will check the phone on Tuesday. The budget is eighty six.\n\nThe table is red."
+    answer = demo.post("/v1/translate", json={"text": text, "target": "es"}).json()
+    assert answer["translated_text"] == (
+        "Maria va a comprobar el teléfono el martes. El presupuesto es ochenta y seis.\n\nLa mesa es roja."
+    )
+    back = demo.post("/v1/translate", json={"texts": ["La mesa es roja."], "target": "en", "source": "es"}).json()
+    assert back["translations"] == [{"translated_text": "The table is red."}]
+    assert [one["code"] for one in demo.get("/v1/translate/languages").json()["languages"]] == ["en", "es"]
+    recording = Path("examples/meeting.flac").read_bytes()
+    subtitles = demo.post(
+        "/v1/transcribe",
+        files={"file": recording},
+        data={"translate_to": "es", "response_format": "srt", "store": "false"},
+    ).text
+    assert "Maria va a comprobar el teléfono el martes." in subtitles.replace("\n", " ")
+
+
 def test_personal_data_is_found_as_it_is_said(demo: httpx.Client) -> None:
     text = (
         "Write to john dot smith at example dot com, my card is four one one one 1111 1111 1111, we sold 1,200 units."

@@ -19,7 +19,8 @@ FORMULA = re.compile(
 def write(transcript: Transcript) -> bytes:
     table = io.StringIO(newline="")
     rows = csv.writer(table, lineterminator="\r\n")
-    rows.writerow(HEADER)
+    is_translated = transcript.translated_into is not None
+    rows.writerow((*HEADER, "translation") if is_translated else HEADER)
     rows.writerows(
         (
             number,
@@ -28,6 +29,7 @@ def write(transcript: Transcript) -> bytes:
             harmless(segment.speaker or ""),
             harmless(segment.text),
             f"{segment.confidence:.3f}",
+            *([harmless(segment.translation or "")] if is_translated else []),
         )
         for number, segment in enumerate(transcript.segments, start=1)
     )

@@ -10,7 +10,8 @@ from itertools import cycle
 from typing import Final
 from unicodedata import bidirectional, east_asian_width
 
-from api.languages import LANGUAGES
+from api.formats.translated import in_translation
+from api.languages import LANGUAGES, name_of
 from api.speech import Segment, Transcript
 
 PAUSE_S = 2.0
@@ -61,10 +62,11 @@ class Page:
 
 
 def page_of(document: Document) -> Page:
-    document = printable(document)
+    document = printable(replace(document, transcript=in_translation(document.transcript)))
     transcript = document.transcript
     title = document.title or UNTITLED
-    language = {"jw": "jv"}.get(transcript.language or "", transcript.language or "")  # Whisper's code is an old one
+    language = (transcript.language or "").replace("_", "-")
+    language = {"jw": "jv"}.get(language, language)  # Whisper's code is an old one
     created = document.created_at.astimezone(UTC)
     paragraphs = tuple(_paragraphs(transcript.segments))
     names = dict.fromkeys((*transcript.speakers, *(segment.speaker for segment in transcript.segments)))
@@ -74,7 +76,7 @@ def page_of(document: Document) -> Page:
         facts={
             "Date": f"{created.day} {created:%B %Y, %H:%M} UTC",
             "Duration": clock(transcript.duration),
-            "Language": LANGUAGES.get(language, language).title() or "–",
+            "Language": (LANGUAGES.get(language, "").title() or name_of(language)) if language else "–",
         },
         language=language or "en",
         rtl=sum(paragraph.rtl for paragraph in paragraphs) * 2 > len(paragraphs),

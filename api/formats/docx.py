@@ -20,6 +20,7 @@ from docx.styles.style import ParagraphStyle
 from docx.text.paragraph import Paragraph
 
 from api.formats.document import FAINT, INK, NOTHING_SAID, Document, Page, page_of
+from api.languages import base_of
 
 LABELS_CM = 2.4
 TITLE_CHARS = 255  # of the title in the properties of a file
@@ -79,9 +80,10 @@ def _set_up(word: WordDocument, page: Page, document: Document) -> None:
 
     defaults = word.styles.element.xpath("w:docDefaults/w:rPrDefault/w:rPr")[0]
     defaults.clear()
-    east_asian, complex_ = EAST_ASIAN.get(page.language, EAST_ASIAN["zh"]), COMPLEX.get(page.language, "Arial")
+    base = base_of(page.language)
+    east_asian, complex_ = EAST_ASIAN.get(base, EAST_ASIAN["zh"]), COMPLEX.get(base, "Arial")
     _append(defaults, "rFonts", ascii=LATIN, hAnsi=LATIN, eastAsia=east_asian, cs=complex_)
-    kind = "eastAsia" if page.language in EAST_ASIAN else "bidi" if page.language in COMPLEX else "val"
+    kind = "eastAsia" if base in EAST_ASIAN else "bidi" if base in COMPLEX else "val"
     _append(defaults, "lang", **{"val": "en-GB", kind: page.language})
 
     section = word.sections[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from api.formats.translated import in_translation
 from api.speech import Segment, Transcript, Word
 
 
@@ -18,16 +19,19 @@ class VerboseWordBody(WordBody):
     probability: float
 
 
-class SegmentBody(msgspec.Struct):
+class SegmentBody(msgspec.Struct, omit_defaults=True):
+    """`translation` is there only when one was asked for."""
+
     start: float
     end: float
     text: str
     speaker: str | None
     confidence: float
     words: list[WordBody]
+    translation: str | None = None
 
 
-class VerboseSegmentBody(msgspec.Struct):
+class VerboseSegmentBody(msgspec.Struct, omit_defaults=True):
     id: int
     start: float
     end: float
@@ -38,10 +42,11 @@ class VerboseSegmentBody(msgspec.Struct):
     no_speech_prob: float
     compression_ratio: float
     words: list[VerboseWordBody]
+    translation: str | None = None
 
 
 class TranscriptBody(msgspec.Struct, omit_defaults=True):
-    """`warnings` is there only when there are any, `id` when it is stored."""
+    """`warnings` is there only when there are any, `id` when it is stored, and the last two when it is translated."""
 
     text: str
     language: str | None
@@ -50,6 +55,8 @@ class TranscriptBody(msgspec.Struct, omit_defaults=True):
     speakers: list[str]
     warnings: tuple[str, ...] = ()
     id: str | None = None
+    translated_text: str | None = None
+    target_language: str | None = None
 
 
 class VerboseTranscriptBody(msgspec.Struct, omit_defaults=True):
@@ -64,6 +71,8 @@ class VerboseTranscriptBody(msgspec.Struct, omit_defaults=True):
     speakers: list[str]
     warnings: tuple[str, ...]
     id: str | None = None
+    translated_text: str | None = None
+    target_language: str | None = None
 
 
 def write(transcript: Transcript) -> bytes:
@@ -76,6 +85,8 @@ def write(transcript: Transcript) -> bytes:
             speakers=list(transcript.speakers),
             warnings=transcript.warnings,
             id=transcript.id,
+            translated_text=in_translation(transcript).text if transcript.translated_into else None,
+            target_language=transcript.translated_into,
         )
     )
 
@@ -95,6 +106,8 @@ def write_verbose(transcript: Transcript) -> bytes:
             speakers=list(transcript.speakers),
             warnings=transcript.warnings,
             id=transcript.id,
+            translated_text=in_translation(transcript).text if transcript.translated_into else None,
+            target_language=transcript.translated_into,
         )
     )
 
@@ -110,6 +123,7 @@ def segment_body(segment: Segment) -> SegmentBody:
             WordBody(word.text.strip(), _seconds(word.start), _seconds(word.end), segment.speaker)
             for word in segment.words
         ],
+        translation=segment.translation,
     )
 
 
@@ -125,6 +139,7 @@ def _verbose_segment(number: int, segment: Segment) -> VerboseSegmentBody:
         no_speech_prob=segment.no_speech_prob,
         compression_ratio=segment.compression_ratio,
         words=[_verbose_word(word, segment.speaker) for word in segment.words],
+        translation=segment.translation,
     )
 
 

@@ -20,6 +20,7 @@ import typst
 
 from api.errors import DocumentFailed, FontMissing
 from api.formats.document import FAINT, INK, NOTHING_SAID, Document, Page, Paragraph, page_of
+from api.languages import base_of
 
 TEMPLATE = Path(__file__).with_name("transcript.typ")
 # Noto, under the SIL Open Font License, for the scripts of every language that Whisper knows, but for Tibetan.
@@ -71,10 +72,11 @@ def _compile(text: str, language: str, fonts: typst.Fonts, timestamp: datetime |
     """The PDF, or the characters for which Typst refuses to write one."""
     if not fonts.families():  # then, and only then, it writes a page without a letter
         return b"", set(text)
-    families = (HAN[language], LATIN) if language in HAN else (LATIN, HAN["zh"])
+    base = base_of(language)
+    families = (HAN[base], LATIN) if base in HAN else (LATIN, HAN["zh"])
     layout = {
         "fonts": families,  # for all others Typst chooses one
-        "lang": language if re.fullmatch("[a-z]{2,3}", language) else "en",
+        "lang": base if re.fullmatch("[a-z]{2,3}", base) else "en",
         "ink": INK,
         "faint": FAINT,
         "nothing": NOTHING_SAID,

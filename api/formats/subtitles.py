@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from api.formats.translated import in_translation
 from api.speech import Segment, Transcript, Word
 
 LINE_CHARS = 42
@@ -57,6 +58,7 @@ def write_vtt(transcript: Transcript) -> bytes:
 
 def cues_of(transcript: Transcript) -> list[Cue]:
     """The cues in order of their starts; those of one person do not overlap, and each word stands in one of them."""
+    transcript = in_translation(transcript)
     groups = _in_order(
         (group, segment.speaker) for segment in transcript.segments for group in _groups(_words(segment))
     )

@@ -74,9 +74,11 @@ class Redactor:
                 replace(one, start=max(start, one.start) - start, end=min(end, one.end) - start)
                 for one in found[first:last]
             ]
-            anonymous = replace(segment, speaker=names.get(segment.speaker or "", segment.speaker))
+            speaker = names.get(segment.speaker or "", segment.speaker)
+            anonymous = replace(segment, speaker=speaker, translation=None)
             redacted.append(redact_segment(anonymous, inside) if inside else anonymous)
-        return replace(transcript, segments=tuple(redacted), speakers=tuple(dict.fromkeys(names.values())))
+        speakers = tuple(dict.fromkeys(names.values()))
+        return replace(transcript, segments=tuple(redacted), speakers=speakers, translated_into=None)
 
 
 def _found(text: str, entity: Entity, offset: int) -> Found:

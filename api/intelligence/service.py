@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Protocol
 
-from api.errors import InferenceUnavailable, ModelMissing
-from api.inference.base import Deployment, Inference, LanguageModel, TextVectors
+from api.inference.base import Inference, LanguageModel, TextVectors
 from api.inference.contracts import LANGUAGE_MODEL, TEXT_ANALYSIS, TEXT_EMBEDDING
 from api.inference.deployments import Deployments
 from api.intelligence.classical import Classical
 from api.intelligence.redaction import Redactor
 from api.intelligence.written import Written
-
-INSTALL: Final = {
-    TEXT_EMBEDDING: "embeds text",
-    TEXT_ANALYSIS: "analyses text",
-}
-NOT_READY_S: Final = 10
-
 
 Author = Written | Classical
 """Whoever answers: a language model, or classical means."""
@@ -47,11 +39,11 @@ class Intelligence:
         self._remote = remote
 
     async def author(self) -> Author:
-        embedding, _ = await self._need(TEXT_EMBEDDING), await self._need(TEXT_ANALYSIS)
+        embedding, _ = await self._deployments.need(TEXT_EMBEDDING), await self._deployments.need(TEXT_ANALYSIS)
         classical = Classical(self._inference.embedder, self._inference.analyzer, embedding.card.name)
         if self._remote is not None:
             return Written(self._remote.model, self._remote.name, self._remote.context_tokens, classical)
-        written_by = await self._find(LANGUAGE_MODEL)
+        written_by = await self._deployments.find(LANGUAGE_MODEL)
         if written_by is None:
             return classical
         card = written_by.card
@@ -59,33 +51,16 @@ class Intelligence:
 
     async def redactor(self) -> tuple[Redactor, str]:
         """And the name of what finds personal data."""
-        analysis = await self._need(TEXT_ANALYSIS)
+        analysis = await self._deployments.need(TEXT_ANALYSIS)
         return Redactor(self._inference.analyzer), "presidio+ner" if "PERSON" in analysis.card.entities else "presidio"
 
     async def model(self) -> str:
         """What embeds: its name and version."""
-        embedding = await self._need(TEXT_EMBEDDING)
+        embedding = await self._deployments.need(TEXT_EMBEDDING)
         return f"{embedding.card.name} {embedding.version}"
 
     async def embed(self, texts: Sequence[str]) -> TextVectors:
         """`version` is that of `model`, of what really embedded them."""
-        name = (await self._need(TEXT_EMBEDDING)).card.name
+        name = (await self._deployments.need(TEXT_EMBEDDING)).card.name
         vectors = await self._inference.embedder.embed_texts(texts)
         return TextVectors(f"{name} {vectors.version}", vectors.embeddings)
-
-    async def _need(self, kind: str) -> Deployment:
-        found = await self._find(kind)
-        if found is None:
-            raise ModelMissing(
-                f"No model that {INSTALL[kind]} is deployed here. `tritone export {kind} --to DIR` makes one; DIR "
-                "is the folder that Triton serves."
-            )
-        return found
-
-    async def _find(self, kind: str) -> Deployment | None:
-        """The newest version that is ready. Raises InferenceUnavailable where there is one, and it is not ready yet."""
-        there = [deployment for deployment in await self._deployments.recent() if deployment.name == kind]
-        ready = [deployment for deployment in there if deployment.ready]
-        if there and not ready:
-            raise InferenceUnavailable(f"The model {kind} is not ready yet. Try again later.", NOT_READY_S)
-        return max(ready, key=lambda deployment: int(deployment.version), default=None)

@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 
-from sentencex import segment as split_sentences
-
+from api.languages import base_of
+from api.sentences import UNSPACED_LANGUAGES, sentence_spans, short_spans
 from api.speech import Segment, Transcript
 
-LONGEST_SENTENCE_CHARS = 1000
-"""Speech without punctuation is cut at spaces."""
 WRAPPED_LINE_CHARS = 50
 """A line of this length that breaks off in mid-sentence goes on in the next one."""
 LONGEST_NAME_CHARS = 40
@@ -23,7 +21,6 @@ UNSPACED = re.compile(
     "[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"
 )
 """Of scripts that are written without spaces: Thai, Lao, Tibetan, Burmese, Khmer, kana, Han."""
-UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "km", "my", "bo"})
 
 TIME = r"(?:(?P<h>\d{1,2}):)?(?P<m>\d{1,2}):(?P<s>\d{2}(?:[.,]\d{1,3})?)"
 NAME = rf"(?P<name>[^\W\d_][^:\[\]()<>/\"]{{0,{LONGEST_NAME_CHARS - 1}}}?)"
@@ -75,10 +72,6 @@ def word_count(text: str) -> int:
     return len(WORD.findall(UNSPACED.sub(" ", text))) + (unspaced + 1) // 2
 
 
-# sentencex takes these for abbreviations (Maine, number, …), which they hardly are where they end what somebody says.
-NO_ABBREVIATION = re.compile(r"""(?<!\w)(?:me|[Nn]o|[Oo][Kk]|in|id|es)\.(?=\s+["'“‘«¿¡(]*[A-ZÀ-ÖØ-Þ])""")
-
-
 @dataclass(frozen=True, slots=True)
 class Sentence:
     """`segment_order` is the place of the segment that it begins in."""
@@ -120,7 +113,7 @@ def from_text(text: str, language: str = "en", title: str = "") -> Source:
         said = line
         if turn is not None and turn["name"] in names:
             said_by, said = Sentence("", turn["name"], _seconds(turn)), turn["said"]
-        sentences += (replace(said_by, text=said[start:end]) for start, end in _spans(language, said))
+        sentences += (replace(said_by, text=said[start:end]) for start, end in sentence_spans(language, said))
     return Source(tuple(sentences), language, title)
 
 
@@ -181,16 +174,16 @@ class _Timed:
 
 def _said(run: Sequence[tuple[int, Segment]], speaker: str | None, language: str) -> Iterator[Sentence]:
     texts = [segment.text.strip() for _, segment in run]
-    gap = "" if language in UNSPACED_LANGUAGES else " "
+    gap = "" if base_of(language) in UNSPACED_LANGUAGES else " "
     text = gap.join(texts)
     timed, borders = list[_Timed](), [0]
     for (order, segment), of_segment in zip(run, texts, strict=True):
         timed += _timed(segment, of_segment, order, borders[-1])
         borders.append(borders[-1] + len(of_segment) + len(gap))
     if ENDS_SENTENCE.search(text):
-        spans = list(_spans(language, text))
+        spans = list(sentence_spans(language, text))
     else:  # without punctuation a segment is the nearest to a sentence that there is
-        parts = (_cut(text, begin, stop) for begin, stop in pairwise(borders))
+        parts = (short_spans(text, begin, stop) for begin, stop in pairwise(borders))
         spans = [span for part in parts for span in part]
     for begin, stop in spans:
         first = timed[bisect_right(timed, begin, key=lambda part: part.stop)]
@@ -209,27 +202,3 @@ def _timed(segment: Segment, text: str, order: int, at: int) -> Iterator[_Timed]
     for word in segment.words:
         yield _Timed(at, at + len(word.text), word.start, word.end, order)
         at += len(word.text)
-
-
-def _spans(language: str, text: str) -> Iterator[tuple[int, int]]:
-    """Where sentences begin and stop; together they hold all but white space."""
-    begin = 0
-    for piece in split_sentences(language, text):
-        stop = begin + len(piece)
-        borders = [begin, *(found.end() for found in NO_ABBREVIATION.finditer(text, begin, stop)), stop]
-        for part in pairwise(borders):
-            yield from _cut(text, *part)
-        begin = stop
-
-
-def _cut(text: str, begin: int, stop: int) -> Iterator[tuple[int, int]]:
-    """The part without white space around it, in pieces where it is too long."""
-    while begin < stop:
-        end = min(stop, begin + LONGEST_SENTENCE_CHARS)
-        if end < stop:
-            space = text.rfind(" ", begin + 1, end + 1)
-            end = space if space > 0 else end
-        piece = text[begin:end]
-        if piece.strip():
-            yield begin + len(piece) - len(piece.lstrip()), begin + len(piece.rstrip())
-        begin = end
