@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from litestar import Litestar
@@ -22,11 +23,15 @@ from api.accounts.limits import Limiter, LocalLimiter
 from api.accounts.plans import load_plans
 from api.accounts.reception import Reception
 from api.allocator import return_large_arrays
+from api.audio.enhance import Enhancer
+from api.audio.media import DecoderLimits
+from api.audio.speech import SpeechSynthesizer
 from api.errors import TritoneError
 from api.formats.render import Renderer
 from api.http.account import AccountController
 from api.http.backends import Backend, Backends
 from api.http.cloud import CloudController
+from api.http.enhance import EnhanceController
 from api.http.errors import http_exception, tritone_error, unexpected_error
 from api.http.gate import Gate
 from api.http.health import HealthController
@@ -34,12 +39,14 @@ from api.http.keys import KeysController
 from api.http.metrics import metrics
 from api.http.models import ModelsController
 from api.http.openapi import assets_router, openapi_config
+from api.http.speak import SpeakController
 from api.http.stream import no_stream, stream
 from api.http.stream_client import ClientLimits
 from api.http.text import TextController
 from api.http.transcribe import TranscribeController
 from api.http.transcript_text import TranscriptTextController
 from api.http.transcripts import TranscriptsController
+from api.http.translate import TranslateController
 from api.http.upload import UploadLimits
 from api.http.usage import UsageController
 from api.inference.base import Inference
@@ -48,7 +55,6 @@ from api.inference.openai import OpenAiLanguageModel
 from api.inference.triton import TritonInference
 from api.intelligence.service import Intelligence, RemoteModel
 from api.recognition.catalog import ModelCatalog
-from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber
 from api.settings import Settings, SettingsError
 from api.storage.database import Database, database_url
@@ -57,9 +63,13 @@ from api.streaming.options import StreamBounds
 from api.transcripts.housekeeping import Housekeeping
 from api.transcripts.jobs import Jobs
 from api.transcripts.meaning import Meaning
+from api.translation.service import Translation
 
-PROVIDED = ("database", "secret", "jobs", "meaning", "renderer", "backends", "upload_limits", "client_limits")
-OF_THE_BACKEND = ("catalog", "transcriber", "live", "intelligence")
+PROVIDED = (
+    *("database", "secret", "jobs", "meaning", "renderer", "backends"),
+    *("upload_limits", "client_limits", "needs_consent"),
+)
+OF_THE_BACKEND = ("catalog", "transcriber", "live", "intelligence", "translation", "synthesizer", "enhancer")
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
 
@@ -89,6 +99,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         state.renderer = Renderer()
         remote = _remote_model(settings)
         state.backends = _backends(settings, inference, remote)
+        state.needs_consent = settings.tts_consent
         state.client_limits = ClientLimits(
             settings.max_frame_bytes, settings.stream_idle_timeout_s, settings.max_stream_s
         )
@@ -124,6 +135,9 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             TranscriptsController,
             TextController,
             TranscriptTextController,
+            TranslateController,
+            SpeakController,
+            EnhanceController,
             UsageController,
             CloudController,
             metrics,
@@ -170,6 +184,7 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
     """The `remote` language model is for accounts without Tritons of their own: words of others go nowhere else."""
     # What this process can do at the same time, for whichever Triton it is.
     decoders = asyncio.Semaphore(settings.max_decoders)
+    limits = DecoderLimits(settings.max_audio_s, settings.decoder_cpu_s, settings.decoder_memory_bytes)
 
     def backend(
         inference: Inference, triton: TritonInference | None = None, remote: RemoteModel | None = None
@@ -180,7 +195,7 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
             ModelCatalog(deployments, settings.model_aliases),
             Transcriber(
                 inference,
-                DecoderLimits(settings.max_audio_s, settings.decoder_cpu_s, settings.decoder_memory_bytes),
+                limits,
                 decoders=decoders,
                 windows_in_flight=settings.windows_in_flight,
                 beam_size=settings.beam_size,
@@ -192,6 +207,21 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
                 beam_size=settings.beam_size,
             ),
             Intelligence(inference, deployments, remote),
+            Translation(inference, deployments),
+            SpeechSynthesizer(
+                inference.cloner,
+                deployments,
+                limits,
+                decoders=decoders,
+                pieces_in_flight=settings.windows_in_flight,
+            ),
+            Enhancer(
+                inference.enhancer,
+                deployments,
+                replace(limits, audio_s=min(settings.max_enhanced_s, settings.max_audio_s)),
+                decoders=decoders,
+                spool_dir=settings.spool_dir,
+            ),
             triton,
         )
 
@@ -202,7 +232,7 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
             timeout_s=settings.triton_timeout_s,
             max_windows=settings.max_windows,
         )
-        return backend(triton.inference(), triton, remote)
+        return backend(triton.inference, triton, remote)
 
     if inference is not None:
         return Backends(backend(inference, None, remote), connect)

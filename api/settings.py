@@ -66,21 +66,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where uploads wait while they are processed; the system's temporary folder by default."""
     max_upload_bytes: Count = 2048 * MIB
     upload_idle_timeout_s: Seconds = 60.0
-    """An upload that sends nothing for this long is given up."""
+    """An upload that sends nothing for this long is given up, and so is a download that takes nothing."""
     upload_timeout_s: Seconds = 3600.0
     """So is one that takes longer than this."""
 
     max_audio_s: Seconds = 24 * 3600.0
+    max_enhanced_s: Seconds = 6 * 3600.0
+    """The same for those that are enhanced: what comes of stereo must fit into a WAV, which has 4 GB at most."""
     max_decoders: Count = 64
     """Recordings decoded at the same time, each by an ffmpeg process of its own; more wait their turn."""
     decoder_memory_bytes: Count = 1024 * MIB
     decoder_cpu_s: Count = 1800
 
     windows_in_flight: Count = 6
-    """Windows of one recording that are with Triton at the same time; each is at most 960 kB here."""
+    """Windows of one recording, or pieces of one text to speak, that are with Triton at the same time."""
     max_windows: Count = 128
     """The same for all recordings together."""
     beam_size: Annotated[int, Meta(ge=1, le=16)] = 5
+
+    tts_consent: bool = False
+    """Voices are cloned only for those who state that their owners have agreed."""
 
     max_streams: Count = 256
     """Live sessions at the same time; each has one window with Triton at most."""

@@ -21,8 +21,8 @@ import jiwer
 import numpy as np
 import soundfile
 
+from api.audio.media import DecoderLimits
 from api.recognition.catalog import SpeechModel
-from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.speech import Transcript
 from bench.in_process import InProcess

@@ -33,9 +33,9 @@ from pathlib import Path
 import httpx
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 
+from api.audio.media import DecoderLimits
 from api.inference.contracts import SPEAKER_SEGMENTATION, WHISPER_PREFIX
 from api.recognition.catalog import SpeechModel
-from api.recognition.media import DecoderLimits
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from bench.in_process import InProcess
 from bench.recordings import Clip, clips, write_recording

@@ -21,6 +21,7 @@ import httpx
 import imageio_ffmpeg
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from api.storage.database import Database, database_url
 from api.storage.migrate import migrate
@@ -28,6 +29,10 @@ from tests import contract
 from tests.business import Customer, customer
 from tests.running import OPEN_PLANS, PROJECT, FakeService, start_fake_service, stop_fake_service
 from tests.servers import PostgresServer, free_ports, postgres_server, redis_server  # noqa: F401 (fixtures)
+
+# How long an example takes says more of what else the machine does than of the code.
+settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy machine")
 
 DATA = Path(__file__).resolve().parent / "data"
 START_TIMEOUT_S = 240

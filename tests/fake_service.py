@@ -1,16 +1,28 @@
 """The API over fake inference, as a program: for what must be looked at from outside its process.
 
-FAKE_DELAY_S is what a window takes, FAKE_HEARD the word it hears. FAKE_LOG is a file, of several processes even: when
-recognitions began and ended. FAKE_WRITER is what a language model answers, with the pauses between its words in seconds
-before it; without it there is none. FAKE_MISSING are models that are not there.
+FAKE_DELAY_S is what a window takes, a piece to speak or a block to denoise, FAKE_HEARD the word it hears. FAKE_LOG is a
+file, of several processes even: when recognitions began and ended. FAKE_WRITER is what a language model answers, with
+the pauses between its words in seconds before it; without it there is none. FAKE_MISSING are models that are not there,
+FAKE_AWAY those that do not answer.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
 from api.app import create_app
-from api.inference.fake import FakeLanguageModel, FakeRecognizer, FakeRegistry, fake_inference
+from api.errors import InferenceUnavailable
+from api.inference.contracts import TranslationOptions
+from api.inference.fake import (
+    FakeCloner,
+    FakeEnhancer,
+    FakeLanguageModel,
+    FakeRecognizer,
+    FakeRegistry,
+    FakeTranslator,
+    fake_inference,
+)
 from api.server import serve
 from api.settings import from_env
 
@@ -31,12 +43,20 @@ class LoggingRecognizer(FakeRecognizer):
             os.write(self.log, f"{monotonic()} {change}\n".encode())
 
 
+class AwayTranslator(FakeTranslator):
+    async def translate(self, texts: Sequence[str], options: TranslationOptions) -> list[str]:
+        raise InferenceUnavailable("It is away.", 10)
+
+
 if __name__ == "__main__":
     settings = from_env()
     log = os.environ.get("FAKE_LOG")
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else -1
-    recognizer = LoggingRecognizer(
-        delay_s=float(os.environ.get("FAKE_DELAY_S", "0")), log=descriptor, heard=os.environ.get("FAKE_HEARD", "tone")
+    delay_s = float(os.environ.get("FAKE_DELAY_S", "0"))
+    recognizer = LoggingRecognizer(delay_s=delay_s, log=descriptor, heard=os.environ.get("FAKE_HEARD", "tone"))
+    cloner, enhancer = FakeCloner(delay_s=delay_s), FakeEnhancer(delay_s=delay_s)
+    translator = (
+        AwayTranslator() if "translator" in os.environ.get("FAKE_AWAY", "") else FakeTranslator(delay_s=delay_s)
     )
     pause_s, _, says = os.environ.get("FAKE_WRITER", "").partition(" ")
     writer = FakeLanguageModel(delay_s=float(pause_s), answer=lambda _: says) if says else None
@@ -45,4 +65,8 @@ if __name__ == "__main__":
     registry.others = tuple(name for name in registry.others if name not in missing)
     if writer is not None:
         registry.others += ("language_model",)
-    serve(create_app(settings, fake_inference(recognizer, registry, None, writer)), settings, log_level="warning")
+    serve(
+        create_app(settings, fake_inference(recognizer, registry, None, writer, translator, enhancer, cloner)),
+        settings,
+        log_level="warning",
+    )

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,10 +66,14 @@ class FakeService:
 
 
 def start_fake_service(
-    spool: Path, fake_delay_s: str = "0", fakes: Mapping[str, str] = MappingProxyType({}), **settings: Any
+    spool: Path,
+    fake_delay_s: str = "0",
+    fakes: Mapping[str, str] = MappingProxyType({}),
+    program: Sequence[str] = ("tests.fake_service",),
+    **settings: Any,
 ) -> FakeService:
     """Settings by their names in lower case; without others, who sends no key is not limited. `fakes` are the variables
-    of tests/fake_service.py."""
+    of tests/fake_service.py. Another `program` may be the real one, over the Triton that the settings name."""
     (port,) = free_ports(1)
     home = TemporaryDirectory()
     given = {"home": home.name, "plans": OPEN_PLANS, "spool_dir": spool, "port": port, **settings}
@@ -81,7 +85,7 @@ def start_fake_service(
     }
     chosen = from_env(environment)
     migrate(database_url(chosen.database_url, chosen.home))
-    process = psutil.Popen([sys.executable, "-m", "tests.fake_service"], cwd=PROJECT, env=environment)
+    process = psutil.Popen([sys.executable, "-m", *program], cwd=PROJECT, env=environment)
     client = contract.client(f"http://127.0.0.1:{port}")
     for _ in range(400):
         try:

@@ -210,7 +210,8 @@ def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -
     form = client.get("/schema/openapi.json").json()["paths"]["/v1/transcribe"]["post"]["requestBody"]["content"]
     properties = form["multipart/form-data"]["schema"]["properties"]
     speakers = {"diarize", "speakers", "min_speakers", "max_speakers", "channels"}
-    assert set(properties) == {"file", "model", "language", "response_format", "redact", "store"} | speakers
+    texts = {"response_format", "redact", "translate_to"}
+    assert set(properties) == {"file", "model", "language", "store", "enhance"} | texts | speakers
     assert properties["response_format"]["default"] == "json"
 
 

@@ -16,7 +16,7 @@ MAX_PLANS_BYTES = 1024 * 1024
 Positive = Annotated[int, Meta(ge=1, le=10**9)]
 
 
-TextRoute = Literal["embed", "summarize", "analyze", "generate", "chat"]
+TextRoute = Literal["embed", "summarize", "analyze", "generate", "chat", "translate", "enhance", "speak"]
 
 
 class TextLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

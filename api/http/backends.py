@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from api.accounts.callers import Caller
+from api.audio.enhance import Enhancer
+from api.audio.speech import SpeechSynthesizer
 from api.inference.base import Inference
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
 from api.recognition.pipeline import Transcriber
 from api.streaming.live import LiveTranscriber
+from api.translation.service import Translation
 
 
 class Closable(Protocol):
@@ -27,6 +30,9 @@ class Backend:
     transcriber: Transcriber
     live: LiveTranscriber
     intelligence: Intelligence
+    translation: Translation
+    synthesizer: SpeechSynthesizer
+    enhancer: Enhancer
     connection: Closable | None = None
 
 

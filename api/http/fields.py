@@ -32,6 +32,8 @@ def parse(kind: type[Fields], fields: Mapping[str, Any]) -> Fields:
             except msgspec.ValidationError:
                 value = repr(given[field.name])[:50]
                 raise InvalidRequest(f"{field.name} must be {_expected(field.type)}, not {value}.") from None
+        elif field.required:
+            raise InvalidRequest(f"Send {field.name}: {_expected(field.type)}.")
     return msgspec.convert(given, kind, strict=False)
 
 

@@ -13,8 +13,11 @@ from litestar.openapi.plugins import JsonRenderPlugin, SwaggerRenderPlugin
 from litestar.openapi.spec import (
     Components,
     OpenAPIFormat,
+    OpenAPIHeader,
     OpenAPIMediaType,
+    OpenAPIResponse,
     OpenAPIType,
+    Operation,
     Reference,
     RequestBody,
     Schema,
@@ -26,6 +29,7 @@ from litestar.static_files import create_static_files_router
 from api import __version__
 
 ASSETS = "/schema/assets"
+TRANSLATE_TO = "the code of a language that /v1/translate/languages lists"
 
 
 class ErrorBody(msgspec.Struct):
@@ -104,15 +108,28 @@ def _inline(schema: Any, components: dict[str, Any]) -> None:
             _inline(value, components)
 
 
-def form_body(fields: type[msgspec.Struct], *, file: str) -> dict[str, OpenAPIMediaType]:
-    """multipart/form-data with a required `file` and the optional fields of a struct."""
+def form_body(fields: type[msgspec.Struct], *, file: str, name: str = "file") -> dict[str, OpenAPIMediaType]:
+    """multipart/form-data with a required file, described by `file`, and the fields of a struct."""
     _, components = msgspec.json.schema_components([fields])
     properties: dict[str, Reference | Schema] = {
-        "file": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description=file),
-        **{name: _schema(schema) for name, schema in components[fields.__name__]["properties"].items()},
+        name: Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY, description=file),
+        **{field: _schema(schema) for field, schema in components[fields.__name__]["properties"].items()},
     }
-    schema = Schema(type=OpenAPIType.OBJECT, properties=properties, required=["file"])
+    required = [name, *components[fields.__name__].get("required", [])]
+    schema = Schema(type=OpenAPIType.OBJECT, properties=properties, required=required)
     return {"multipart/form-data": OpenAPIMediaType(schema=schema)}
+
+
+def describe_file(operation: Operation, media_type: str, headers: dict[str, tuple[OpenAPIType, str]]) -> None:
+    """The answer of an operation is a file, and its headers have these types and meanings."""
+    assert operation.responses is not None
+    answer = cast(OpenAPIResponse, operation.responses["200"])
+    file = Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.BINARY)
+    answer.content = {media_type: OpenAPIMediaType(file)}
+    answer.headers = {
+        name: OpenAPIHeader(schema=Schema(type=type_), description=meaning)
+        for name, (type_, meaning) in headers.items()
+    }
 
 
 def _schema(schema: dict[str, Any]) -> Schema:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
@@ -13,26 +14,30 @@ from litestar.openapi.spec import OpenAPIMediaType, OpenAPIResponse, OpenAPIType
 from msgspec import Meta
 
 from api.accounts.callers import Caller
-from api.errors import InvalidRequest
+from api.audio.enhance import Enhancer
+from api.audio.media import FORMATS as MEDIA_FORMATS
+from api.errors import InferenceFailed, InferenceUnavailable, InvalidRequest
 from api.formats import FORMATS
 from api.formats.json import TranscriptBody, VerboseTranscriptBody
 from api.http.connection import disconnected, while_connected
 from api.http.fields import parse
-from api.http.openapi import WITH_OR_WITHOUT_KEY, form_body, refusals
+from api.http.openapi import TRANSLATE_TO, WITH_OR_WITHOUT_KEY, form_body, refusals
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
-from api.recognition.media import FORMATS as MEDIA_FORMATS
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.recognition.speakers import SpeakerBounds
 from api.speech import Transcript
 from api.transcripts.jobs import Jobs
 from api.transcripts.meaning import Meaning
+from api.translation.service import Translation
 
 MAX_SPEAKERS = 64
 MAX_TITLE_CHARS = 300
 UNTITLED = "Untitled"
 MEDIA_ENDING = re.compile(r"\.[A-Za-z0-9]{2,4}$")
+NOT_TRANSLATED = "The transcript could not be translated."
+RETRY_AFTER_S = 10
 # The vendor's own Python client reads every body as JSON, whatever format it asked for.
 JSON_ONLY_CLIENT = "stt-ai-python/"
 
@@ -65,6 +70,10 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         Literal["none", "pii"],
         Meta(description="none, or pii: what is answered and kept has no personal data"),
     ] = "none"
+    translate_to: Annotated[str, Meta(description=f"{TRANSLATE_TO}, or nothing", max_length=35)] = ""
+    enhance: Annotated[bool, Meta(description="true or false; true: noise is taken out before it is transcribed")] = (
+        False
+    )
     store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
 
     def bounds(self) -> SpeakerBounds:
@@ -124,6 +133,8 @@ class TranscribeController(Controller):
         transcriber: Transcriber,
         catalog: ModelCatalog,
         intelligence: Intelligence,
+        translation: Translation,
+        enhancer: Enhancer,
         meaning: Meaning,
         upload_limits: UploadLimits,
     ) -> Response[bytes]:
@@ -133,6 +144,7 @@ class TranscribeController(Controller):
         async with (
             jobs.open(caller, size=size, largest=upload_limits.file_bytes) as job,
             receive_form(request, upload_limits) as form,
+            AsyncExitStack() as stack,
         ):
             fields = parse(TranscribeForm, form.fields)
             format_ = FORMATS[fields.response_format]
@@ -149,18 +161,38 @@ class TranscribeController(Controller):
                 speakers=bounds if fields.diarize and with_words else None,
                 diarization=await catalog.diarization(),
                 split_channels=fields.channels == "split",
+                denoising=await enhancer.card() if fields.enhance else None,
             )
             redactor = (await intelligence.redactor())[0] if fields.redact == "pii" else None
+            errand = target = None
+            if fields.translate_to:
+                errand = await stack.enter_async_context(jobs.errand(caller, "translate", has_place=True))
+                target = await translation.target(fields.translate_to)
             if fields.store:
                 title = title_of(form.file_name)
                 await job.accept(await redactor.text(title, language or "en") if redactor else title, model.served_by)
 
-            async def work() -> Transcript:
+            async def work() -> tuple[Transcript, Transcript]:
+                """What is kept, and what is answered."""
                 heard = await transcriber.transcribe(form.file.fileno(), options, job)
-                return heard if redactor is None else await redactor.transcript(heard)
+                heard = heard if redactor is None else await redactor.transcript(heard)
+                if errand is None or target is None:
+                    return heard, heard
+                try:
+                    return heard, await translation.transcript(heard, target)
+                except (InferenceFailed, InferenceUnavailable, InvalidRequest) as failure:
+                    if not (format_.is_json or job.stored):
+                        raise
+                    errand.failure = failure
+                    return heard, replace(heard, warnings=(*heard.warnings, f"{NOT_TRANSLATED} {failure}"))
 
-            transcript = await job.complete(await while_connected(work(), disconnected(request)))
+            heard, transcript = await while_connected(work(), disconnected(request))
+            transcript = replace(transcript, id=(await job.complete(heard)).id)
         meaning.compute_soon(job, intelligence)
+        if errand is not None and errand.failure is not None and not format_.is_json:
+            raise InferenceUnavailable(
+                f"{NOT_TRANSLATED} It is kept as {transcript.id}: export that with translate_to later.", RETRY_AFTER_S
+            )
         body, media_type = format_.write(transcript), format_.media_type
         if not format_.is_json and request.headers.get("user-agent", "").startswith(JSON_ONLY_CLIENT):
             body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, cast
@@ -26,15 +26,17 @@ from api.formats.json import SegmentBody, segment_body
 from api.formats.render import Renderer
 from api.http.connection import disconnected, while_connected
 from api.http.fields import PRINTABLE, parse, read_json
-from api.http.openapi import WITH_KEY, json_body, refusals
+from api.http.openapi import TRANSLATE_TO, WITH_KEY, json_body, refusals
 from api.intelligence.service import Intelligence
 from api.languages import LANGUAGES
 from api.speech import Segment
 from api.storage.database import Database
 from api.transcripts import library
+from api.transcripts.jobs import Jobs
 from api.transcripts.library import Entry, Query, Revision, Status, Stored
 from api.transcripts.meaning import Meaning
 from api.transcripts.paging import CURSOR, Cursor, read_cursor
+from api.translation.service import Translation
 
 MAX_TEXT_CHARS: Final = 100_000  # aligned in less than two seconds, in which the transcript is locked
 MAX_PATCH_BYTES: Final = 1024 * 1024
@@ -80,7 +82,7 @@ class PageBody(msgspec.Struct):
     results: list[ListedBody]
 
 
-class PlacedSegmentBody(SegmentBody):
+class PlacedSegmentBody(SegmentBody, kw_only=True):
     """`segment_order` is its place in the transcript, from 0."""
 
     segment_order: int
@@ -295,7 +297,7 @@ class TranscriptsController(Controller):
         summary="A transcript as a file",
         responses={
             200: ResponseSpec(bytes, generate_examples=False, description="The file"),
-            **refusals(400, 401, 403, 404, 409, 429, 500, 503),
+            **refusals(400, 401, 402, 403, 404, 409, 429, 500, 503),
         },
     )
     async def export(
@@ -303,7 +305,9 @@ class TranscriptsController(Controller):
         caller: Caller,
         database: Database,
         renderer: Renderer,
+        jobs: Jobs,
         intelligence: Intelligence,
+        translation: Translation,
         request: Request[Any, Any, Any],
         transcript_id: UUID,
         file_format: Annotated[str, PathParameter(schema_extra={"enum": [*EXPORTS]})],
@@ -313,6 +317,10 @@ class TranscriptsController(Controller):
                 query="redact", description="pii: without personal data", schema_extra={"enum": ["none", "pii"]}
             ),
         ] = "none",
+        translate_to: Annotated[
+            str,
+            PathParameter(query="translate_to", description=f"{TRANSLATE_TO}; json and csv have both languages"),
+        ] = "",
     ) -> Response[bytes]:
         account = caller.account("account")
         if redact not in ("none", "pii"):
@@ -324,12 +332,19 @@ class TranscriptsController(Controller):
         entry, export = stored.entry, EXPORTS[file_format]
 
         async def write() -> tuple[bytes, str]:
-            transcript, title = library.with_text(stored), entry.title
-            if redact == "pii":
-                redactor, _ = await intelligence.redactor()
-                title = await redactor.text(title, transcript.language or "en")
-                transcript = await redactor.transcript(transcript)
-            return await renderer.write(file_format, Document(transcript, title, entry.created_at)), title
+            async with AsyncExitStack() as stack:
+                target = None
+                if translate_to:
+                    await stack.enter_async_context(jobs.errand(caller, "translate"))
+                    target = await translation.target(translate_to)
+                transcript, title = library.with_text(stored), entry.title
+                if redact == "pii":
+                    redactor, _ = await intelligence.redactor()
+                    title = await redactor.text(title, transcript.language or "en")
+                    transcript = await redactor.transcript(transcript)
+                if target is not None:
+                    transcript = await translation.transcript(transcript, target)
+                return await renderer.write(file_format, Document(transcript, title, entry.created_at)), title
 
         content, title = await while_connected(write(), disconnected(request))
         headers = {"Content-Disposition": content_disposition(title, export.extension)}

@@ -8,9 +8,6 @@ few kilobytes, and what is wrong with a form is said when the client has finishe
 from __future__ import annotations
 
 import asyncio
-import errno
-import logging
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,18 +17,33 @@ from typing import IO, Any
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser, parse_options_header
 
-from api.errors import ClientGone, InvalidRequest, NoRoom, TooLarge, TritoneError, Unavailable
+from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError
+from api.spool import no_store, spool_file, write_all
 
-log = logging.getLogger(__name__)
-
-FILE_FIELD = "file"
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 16 * 1024
 FORM_OVERHEAD_BYTES = 2 * 1024 * 1024  # what fields, headers and boundaries may add to the file
 WRITE_BYTES = 256 * 1024
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-STORE_RETRY_AFTER_S = 60
-HOW_TO = "send the recording as multipart/form-data in the field `file`, as curl -F file=@meeting.mp3 does."
+WHAT = "the upload"
+
+
+@dataclass(frozen=True)
+class FilePart:
+    """The file of a form: the field that it comes in, what it is, and what one may be called."""
+
+    field: str
+    what: str
+    example: str
+
+    @property
+    def how_to(self) -> str:
+        return (
+            f"send {self.what} as multipart/form-data in the field `{self.field}`, "
+            f"as curl -F {self.field}=@{self.example} does."
+        )
+
+
+RECORDING = FilePart("file", "the recording", "meeting.mp3")
 
 
 @dataclass(frozen=True)
@@ -60,12 +72,14 @@ class UploadLimits:
 
 
 @asynccontextmanager
-async def receive_form(request: Request[Any, Any, Any], limits: UploadLimits) -> AsyncIterator[Form]:
+async def receive_form(
+    request: Request[Any, Any, Any], limits: UploadLimits, part: FilePart = RECORDING
+) -> AsyncIterator[Form]:
     """Raises InvalidRequest, TooLarge, NoRoom, Unavailable (it cannot be stored) or ClientGone."""
     if (request.content_length or 0) > limits.form_bytes and "expect" in request.headers:
         raise _too_large(limits)  # the client waits for our word before it sends anything
-    with _spool_file(limits) as file:
-        reader = _FormReader(file, limits)
+    with spool_file(limits.spool_dir, WHAT) as file:
+        reader = _FormReader(file, limits, part)
         failure: TritoneError | None = None
         received = 0
         parser: PushMultipartParser | None = None
@@ -76,38 +90,30 @@ async def receive_form(request: Request[Any, Any, Any], limits: UploadLimits) ->
             # Most clients read no answer before they have sent all: hear them out, but store nothing more.
             if failure is None:
                 try:
-                    parser = parser or PushMultipartParser(_boundary(request), max_segment_count=MAX_FIELDS + 1)
+                    parser = parser or PushMultipartParser(_boundary(request, part), max_segment_count=MAX_FIELDS + 1)
                     for event in parser.parse(chunk):
                         reader.take(event)
                     await reader.write_out()
                 except (TritoneError, MultipartError, OSError) as error:
-                    failure = _failure(error)
+                    failure = _failure(error, part)
                     file.close()  # the others need the room that it takes, and a slow client may send on for an hour
         if failure is not None:
             raise failure
         try:
             if parser is None:
-                _boundary(request)
-                raise InvalidRequest(f"The request has no body: {HOW_TO}")
+                _boundary(request, part)
+                raise InvalidRequest(f"The request has no body: {part.how_to}")
             parser.close()
             await reader.write_out(everything=True)
         except (MultipartError, OSError) as error:
-            raise _failure(error) from error
+            raise _failure(error, part) from error
         yield reader.form()
 
 
-def _spool_file(limits: UploadLimits) -> IO[bytes]:
-    """Unbuffered: what could not be written must not be tried again when the file is closed."""
-    try:
-        return tempfile.TemporaryFile(dir=limits.spool_dir, buffering=0)
-    except OSError as error:
-        raise _failure(error) from error
-
-
-def _boundary(request: Request[Any, Any, Any]) -> str:
+def _boundary(request: Request[Any, Any, Any], part: FilePart) -> str:
     media_type, options = parse_options_header(request.headers.get("content-type", ""))
     if media_type != "multipart/form-data":
-        raise InvalidRequest(f"The request is no form with a file: {HOW_TO}")
+        raise InvalidRequest(f"The request is no form with a file: {part.how_to}")
     if not options.get("boundary"):
         raise InvalidRequest(
             "The Content-Type names no boundary. Let your HTTP client set it: do not write the header by hand."
@@ -134,19 +140,16 @@ async def _chunks(request: Request[Any, Any, Any], limits: UploadLimits) -> Asyn
             return
 
 
-def _failure(error: Exception) -> TritoneError:
+def _failure(error: Exception, part: FilePart) -> TritoneError:
     match error:
         case TritoneError():
             return error
         case ParserLimitReached():
             return InvalidRequest(f"The form has more than {MAX_FIELDS} fields, or a part with oversized headers.")
         case OSError():
-            log.error("An upload could not be stored: %s", error)  # the reason names our folders
-            if error.errno in NO_ROOM:
-                return NoRoom("There is no room to store the upload right now. Try again later.", STORE_RETRY_AFTER_S)
-            return Unavailable("The upload could not be stored right now. Try again later.", STORE_RETRY_AFTER_S)
+            return no_store(error, WHAT)
         case _:
-            return InvalidRequest(f"The form is malformed or incomplete ({error}); {HOW_TO}")
+            return InvalidRequest(f"The form is malformed or incomplete ({error}); {part.how_to}")
 
 
 def _too_large(limits: UploadLimits) -> TooLarge:
@@ -159,6 +162,7 @@ class _FormReader:
 
     file: IO[bytes]
     limits: UploadLimits
+    part: FilePart
     fields: dict[str, str] = field(default_factory=dict)
     size: int = 0
     _segment: MultipartSegment | None = None
@@ -188,8 +192,8 @@ class _FormReader:
         self._is_file = segment.filename is not None
         if not self._is_file:
             return
-        if segment.name != FILE_FIELD:
-            raise InvalidRequest(f"A file came in the field `{segment.name[:50]}`; {HOW_TO}")
+        if segment.name != self.part.field:
+            raise InvalidRequest(f"A file came in the field `{segment.name[:50]}`; {self.part.how_to}")
         if self._has_file:
             raise InvalidRequest("There are two files in the form; send each in a request of its own.")
         self._has_file = True
@@ -198,8 +202,8 @@ class _FormReader:
     def _end(self) -> None:
         if self._segment is not None and not self._is_file:
             name = self._segment.name
-            if name == FILE_FIELD:
-                raise InvalidRequest(f"The field `file` holds text, not a file; {HOW_TO}")
+            if name == self.part.field:
+                raise InvalidRequest(f"The field `{name}` holds text, not a file; {self.part.how_to}")
             if name in self.fields:
                 raise InvalidRequest(f"The field `{name[:50]}` is there twice; send it once.")
             try:
@@ -212,16 +216,11 @@ class _FormReader:
         """In a thread: a slow disk must not hold up everybody else's streams."""
         if len(self._unwritten) >= WRITE_BYTES or (everything and self._unwritten):
             unwritten, self._unwritten = self._unwritten, bytearray()
-            await asyncio.to_thread(self._write, unwritten)
-
-    def _write(self, data: bytearray) -> None:
-        left = memoryview(data)
-        while left:
-            left = left[self.file.write(left) :]
+            await asyncio.to_thread(write_all, self.file, unwritten)
 
     def form(self) -> Form:
         if not self._has_file:
-            raise InvalidRequest(f"There is no file in the form: {HOW_TO}")
+            raise InvalidRequest(f"There is no file in the form: {self.part.how_to}")
         if self.size == 0:
             raise InvalidRequest("The file is empty; send a recording.")
         return Form(self.fields, self.file, self._file_name)

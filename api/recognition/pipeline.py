@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from os import fstat
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import msgspec
 
+from api.audio.denoising import FOR_RECOGNITION_DB, denoised
+from api.audio.media import Audio, DecoderLimits, announced_s, decode, decode_channels
+from api.audio.resampling import resampled
+from api.concurrency import in_order, together
 from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Inference, Pcm
-from api.inference.contracts import DecodingOptions
+from api.inference.contracts import DecodingOptions, ModelCard
 from api.recognition.activity import SpeechWindow, SpeechWindows
 from api.recognition.catalog import SpeechModel
 from api.recognition.channels import apart
 from api.recognition.chunking import ChunkingPolicy, policy_for
 from api.recognition.diarization import Turn, told_apart
-from api.recognition.media import DecoderLimits, announced_s, decode, decode_channels
 from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from api.recognition.windows import WindowRecognizer
 from api.speech import SAMPLE_RATE_HZ, Segment, Transcript
 
 SURELY_SHORT_BYTES = 100_000
 """A file as small as this is rarely longer than the minute that is paid for anyway; asking it would take longer."""
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,8 @@ class TranscriptionOptions:
     """What to make of a recording.
 
     `language` None means: the one that its first speech is in; `speakers` None: do not say who speaks; `diarization`
-    None: there is nothing to tell them apart with. With `split_channels` each channel is one speaker's.
+    None: there is nothing to tell them apart with. With `split_channels` each channel is one speaker's; with the card
+    of a speech enhancer as `denoising`, that takes the noise out before anything is listened to.
     """
 
     model: SpeechModel
@@ -45,6 +46,7 @@ class TranscriptionOptions:
     speakers: SpeakerBounds | None = None
     diarization: DiarizationPlan | None = None
     split_channels: bool = False
+    denoising: ModelCard | None = None
 
 
 class Meter(Protocol):
@@ -113,8 +115,8 @@ class Transcriber:
                 await meter.cover(await announced_s(source, self._limits) or 0.0)
             if options.split_channels:
                 return await self._transcribe_channels(source, options, meter)
-            async with decode(source, self._limits) as audio:
-                heard = await self._listen(metered(audio.blocks, meter), options)
+            async with self._decoded(source, options, meter) as audio:
+                heard = await self._listen(audio.blocks, options)
         segments, speakers = heard.segments, list[str]()
         if heard.turns is not None:
             segments, speakers = told_apart(segments, heard.turns)
@@ -123,7 +125,7 @@ class Transcriber:
     async def _transcribe_channels(self, source: int, options: TranscriptionOptions, meter: Meter) -> Transcript:
         """Every channel by itself, all at the same time."""
         by_itself = replace(options, speakers=None)
-        async with decode_channels(source, self._limits) as audio, apart(metered(audio.blocks, meter)) as channels:
+        async with self._decoded(source, options, meter) as audio, apart(audio.blocks) as channels:
             heard = await together(self._listen(channel, by_itself) for channel in channels)
         names = [f"Channel {number}" for number in range(1, len(heard) + 1)]
         segments = [
@@ -135,6 +137,20 @@ class Transcriber:
         spoken = max(heard, key=lambda channel: sum(segment.end - segment.start for segment in channel.segments))
         speakers = [name for name, channel in zip(names, heard, strict=True) if channel.segments]
         return _transcript(spoken, segments, speakers, options, audio.warnings)
+
+    @asynccontextmanager
+    async def _decoded(self, source: int, options: TranscriptionOptions, meter: Meter) -> AsyncIterator[Audio]:
+        """What is listened to: at 16 kHz, each block of it paid for."""
+        opened, card = decode_channels if options.split_channels else decode, options.denoising
+        async with opened(source, self._limits, SAMPLE_RATE_HZ if card is None else card.sample_rate) as audio:
+            if card is None:
+                yield replace(audio, blocks=metered(audio.blocks, meter, SAMPLE_RATE_HZ))
+                return
+            blocks = denoised(
+                metered(audio.blocks, meter, card.sample_rate), self._inference.enhancer, card, FOR_RECOGNITION_DB
+            )
+            async with aclosing(resampled(blocks, card.sample_rate, SAMPLE_RATE_HZ)) as quieter:
+                yield replace(audio, blocks=quieter)
 
     async def _listen(self, blocks: AsyncIterator[Pcm], options: TranscriptionOptions) -> Heard:
         """What is said in a stream, and by whom, if that is asked for: found out while it passes by once."""
@@ -173,46 +189,13 @@ class Transcriber:
         return Heard(language, probability, windows.duration_s, segments, turns, warnings)
 
 
-async def metered(blocks: AsyncIterator[Pcm], meter: Meter) -> AsyncIterator[Pcm]:
+async def metered(blocks: AsyncIterator[Pcm], meter: Meter, rate_hz: int) -> AsyncIterator[Pcm]:
     """The same blocks, each of them paid for before it is handed on."""
     samples = 0
     async for block in blocks:
         samples += len(block)
-        await meter.cover(samples / SAMPLE_RATE_HZ)
+        await meter.cover(samples / rate_hz)
         yield block
-
-
-async def together(works: Iterable[Coroutine[Any, Any, R]]) -> list[R]:
-    """The results of all; when one fails, the others are cancelled."""
-    running = [asyncio.create_task(work) for work in works]
-    try:
-        return await asyncio.gather(*running)
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        running.clear()  # as in in_order
-
-
-async def in_order(
-    items: AsyncIterator[T], work: Callable[[T], Coroutine[Any, Any, R]], in_flight: int
-) -> AsyncGenerator[R, None]:
-    """The results of `work` in the items' order, at most `in_flight` at a time; closing it cancels what still runs."""
-    running: deque[asyncio.Task[R]] = deque()
-    try:
-        async for item in items:
-            running.append(asyncio.create_task(work(item)))
-            if len(running) >= in_flight:
-                yield await running[0]
-                running.popleft()
-        while running:
-            yield await running[0]
-            running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-        running.clear()  # its error holds this frame: together they would keep the audio until the next collection
 
 
 def _transcript(

@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from api.accounts import ledger
 from api.accounts.callers import Caller
 from api.accounts.credits import started_minutes
+from api.accounts.keys import Scope
 from api.accounts.limits import Limiter, Standing, Window
 from api.accounts.plans import TextRoute
 from api.errors import ClientGone, Forbidden, InvalidRequest, StorageUnavailable, TooLarge, TooMany, TritoneError
@@ -44,9 +45,11 @@ Step = Callable[[AsyncConnection], Awaitable[None]]
 
 @dataclass(slots=True)
 class Errand:
-    """A piece of work on text. Once some of it was told, who leaves pays for it."""
+    """A piece of work on text. Once some of it was told, who leaves pays for it. One with a `failure` is not paid,
+    though the request goes on without it."""
 
     told: bool = False
+    failure: TritoneError | None = None
 
 
 class Jobs:
@@ -100,14 +103,18 @@ class Jobs:
                 await self.limiter.give_back(counted)
 
     @asynccontextmanager
-    async def errand(self, caller: Caller, route: TextRoute) -> AsyncIterator[Errand]:
-        """A piece of work on text: counted at once, and paid for, where it costs something, when the context ends well.
+    async def errand(
+        self, caller: Caller, route: TextRoute, scope: Scope = "text", *, has_place: bool = False
+    ) -> AsyncIterator[Errand]:
+        """A piece of work on text, or on sound: counted at once, and paid for, where it costs something, when the
+        context ends well.
 
-        As many at the same time as the plan allows of transcriptions, beside those; any number of embeddings.
+        As many at the same time as the plan allows of transcriptions, beside those; any number of embeddings, and of
+        those that are part of a transcription that has a place.
 
         Raises InvalidKey, Forbidden, TooMany, NoCredits, StorageUnavailable.
         """
-        account, plan = caller.account("text"), caller.plan
+        account, plan = caller.account(scope), caller.plan
         limits = plan.text_limits(route)
         if limits is None:
             raise Forbidden(f"The plan {plan.name} does not have this: {route}.")
@@ -120,8 +127,8 @@ class Jobs:
                 standing.reset_s,
             )
         job, errand, subject = Job(new_id(), caller, self), Errand(), f"{caller.subject}:text"
-        is_cheap = route == "embed"
-        if not (is_cheap or await self.limiter.acquire(subject, str(job.id), plan.concurrency)):
+        needs_place = route != "embed" and not has_place
+        if needs_place and not await self.limiter.acquire(subject, str(job.id), plan.concurrency):
             raise TooMany(
                 f"The plan {plan.name} allows {plan.concurrency} at the same time. Try again later.", RETRY_PLACE_S
             )
@@ -137,9 +144,12 @@ class Jobs:
                     if errand.told:
                         await job.settle(account, limits.credits, 0.0, route)
                     raise
-                await job.settle(account, limits.credits, 0.0, route)
+                if errand.failure is not None:
+                    await job.give_up(errand.failure)
+                else:
+                    await job.settle(account, limits.credits, 0.0, route)
         finally:
-            if not is_cheap:
+            if needs_place:
                 await self.limiter.release(subject, str(job.id))
 
     @asynccontextmanager

@@ -40,18 +40,19 @@ INPUT = ("-fd", "0", "-i", "fd:")
 ANNOUNCED = re.compile(r"^  Duration: (\d+):(\d\d):(\d\d\.\d+)", re.MULTILINE)
 HEADER_OUTPUT_BYTES = 64 * 1024
 BYTES_PER_SAMPLE = 2
-BLOCK_BYTES = SAMPLE_RATE_HZ * BYTES_PER_SAMPLE  # one second
 ERROR_OUTPUT_BYTES = 4096
+PIPE_BYTES = 64 * 1024
 OPEN_FILES = 32
 MAX_CHANNELS = 8
+STEREO = 2
 # Magic number, where the samples start, how many bytes, encoding, rate, channels: the one header that says little more.
 AU_HEADER = struct.Struct(">4sIIIII")
 # Audio that starts late, or has a hole, keeps its place: subtitles must fit the picture. But where time stamps step
 # back, as in files that were put together, they are moved on first: filling alone would drop what seems past.
 # Holes are filled last, because ffmpeg holds the whole of one in memory (an hour of mono at 16 kHz: 115 MB), and fills
-# none of more than 2**26 samples, which are 70 minutes there.
+# none of more than 2**26 samples, which are 70 minutes there and 23 at 48 kHz.
 FORWARD = "asetpts='st(1,max(PTS,ld(0)));st(0,ld(1)+NB_SAMPLES);ld(1)'"
-CHANNELS = f"aresample={SAMPLE_RATE_HZ},aformat=sample_fmts=s16"
+CHANNELS = "aformat=sample_fmts=s16"
 MONO = f"{CHANNELS}:channel_layouts=mono"
 FILLED = "aresample=async=1:first_pts=0"
 # A rate of 1 Hz, a hole, a frame of silence: a few bytes can make days of audio. In an honest recording, even silence
@@ -78,33 +79,48 @@ def ffmpeg() -> str:
 
 @dataclass
 class Audio:
-    """A recording as blocks of int16 at 16 kHz, and what was wrong with it, known at its end.
+    """A recording as blocks of int16, a second each, and what was wrong with it, known at its end.
 
     Blocks are (samples,) of one channel, all of the recording's mixed, or (samples, channels) of all by themselves.
     """
 
     blocks: AsyncIterator[Pcm]
     warnings: list[str]
+    channels: int = 1
 
 
 @asynccontextmanager
-async def decode(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
+async def decode(source: int, limits: DecoderLimits, rate_hz: int = SAMPLE_RATE_HZ) -> AsyncIterator[Audio]:
     """The first audio stream of the open file `source`, mixed to mono, silence standing where its time stamps leave a
     gap.
 
     The process ends with the context, whatever happened in it. Raises UnreadableMedia, also in the middle, when the
     file is nothing that decodes, is longer than the limit or out of all proportion to its size.
     """
-    async with _decoder(source, limits, MONO, "s16le", "s16le") as decoder:
+    async with _decoder(source, limits, rate_hz, MONO, "s16le", "s16le") as decoder:
         yield Audio(_blocks(decoder, 1, "<i2"), decoder.warnings)
 
 
 @asynccontextmanager
-async def decode_channels(source: int, limits: DecoderLimits) -> AsyncIterator[Audio]:
+async def decode_channels(source: int, limits: DecoderLimits, rate_hz: int = SAMPLE_RATE_HZ) -> AsyncIterator[Audio]:
     """The same with every channel by itself; blocks are (samples, channels). Raises UnreadableMedia."""
-    async with _decoder(source, limits, CHANNELS, "au", "s16be") as decoder:
+    async with _decoder(source, limits, rate_hz, CHANNELS, "au", "s16be") as decoder:
         channels = await _au_channels(decoder)
-        yield Audio(_blocks(decoder, channels, ">i2"), decoder.warnings)
+        if channels > MAX_CHANNELS:
+            raise UnreadableMedia(f"The recording has {channels} channels; at most {MAX_CHANNELS} can be split.")
+        yield Audio(_blocks(decoder, channels, ">i2"), decoder.warnings, channels)
+
+
+@asynccontextmanager
+async def decode_stereo(source: int, limits: DecoderLimits, rate_hz: int) -> AsyncIterator[Audio]:
+    """Both channels of a stereo recording, or one of any other: more than two are mixed. Raises UnreadableMedia."""
+    async with _decoder(source, limits, rate_hz, CHANNELS, "au", "s16be") as decoder:
+        channels = await _au_channels(decoder)
+        if channels <= STEREO:
+            yield Audio(_blocks(decoder, channels, ">i2"), decoder.warnings, channels)
+            return
+    async with decode(source, limits, rate_hz) as audio:
+        yield audio
 
 
 async def announced_s(source: int, limits: DecoderLimits) -> float | None:
@@ -140,6 +156,7 @@ class _Decoder:
     process: asyncio.subprocess.Process
     output: asyncio.StreamReader
     complaints: asyncio.Task[str]
+    rate_hz: int
     allowed_s: float
     plausible_s: float
     warnings: list[str]
@@ -147,16 +164,16 @@ class _Decoder:
 
 @asynccontextmanager
 async def _decoder(
-    source: int, limits: DecoderLimits, layout: str, container: str, encoding: str
+    source: int, limits: DecoderLimits, rate_hz: int, layout: str, container: str, encoding: str
 ) -> AsyncIterator[_Decoder]:
     os.lseek(source, 0, os.SEEK_SET)
     process = await asyncio.create_subprocess_exec(
-        *_command(layout, container, encoding),
+        *_command(rate_hz, layout, container, encoding),
         stdin=source,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         env={},
-        limit=2 * BLOCK_BYTES,
+        limit=2 * rate_hz * BYTES_PER_SAMPLE,
     )
     assert process.stdout is not None
     assert process.stderr is not None
@@ -164,20 +181,20 @@ async def _decoder(
     try:
         _restrict(process.pid, limits)
         plausible_s = UNSUSPECTED_S + os.fstat(source).st_size / SPARSEST_BYTES_PER_S
-        yield _Decoder(process, process.stdout, complaints, limits.audio_s, plausible_s, [])
+        yield _Decoder(process, process.stdout, complaints, rate_hz, limits.audio_s, plausible_s, [])
     finally:
         if process.returncode is None:
             process.kill()
         # A pipe that is full is not read from, and one that is not read from never reports that the process ended.
-        while await process.stdout.read(BLOCK_BYTES):
+        while await process.stdout.read(PIPE_BYTES):
             pass
         await complaints
         await process.wait()
 
 
-def _command(layout: str, container: str, encoding: str) -> list[str]:
+def _command(rate_hz: int, layout: str, container: str, encoding: str) -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error", "-threads", "1"]
-    audio = ["-map", "0:a:0", "-af", f"{FORWARD},{layout},{FILLED}"]
+    audio = ["-map", "0:a:0", "-af", f"{FORWARD},aresample={rate_hz},{layout},{FILLED}"]
     output = ["-c:a", f"pcm_{encoding}", "-f", container, "-flush_packets", "1", "pipe:1"]
     return [ffmpeg(), *quiet, *ALLOWED, *INPUT, *audio, *output]
 
@@ -201,8 +218,9 @@ def _restrict(pid: int, limits: DecoderLimits) -> None:
 
 async def _blocks(decoder: _Decoder, channels: int, samples: str) -> AsyncIterator[Pcm]:
     decoded_s = 0.0
-    while block := await _read(decoder.output, channels * BLOCK_BYTES):
-        decoded_s += len(block) / channels / BLOCK_BYTES
+    second = channels * decoder.rate_hz * BYTES_PER_SAMPLE
+    while block := await _read(decoder.output, second):
+        decoded_s += len(block) / second
         if decoded_s > decoder.allowed_s:
             raise UnreadableMedia(
                 f"The recording is longer than {decoder.allowed_s / 3600:g} hours; send it in shorter parts."
@@ -230,8 +248,6 @@ async def _au_channels(decoder: _Decoder) -> int:
     if len(header) < AU_HEADER.size:
         raise UnreadableMedia(_reason(await decoder.complaints, await decoder.process.wait()))
     _, start, _, _, _, channels = AU_HEADER.unpack(header)
-    if channels > MAX_CHANNELS:
-        raise UnreadableMedia(f"The recording has {channels} channels; at most {MAX_CHANNELS} can be split.")
     await _read(decoder.output, start - AU_HEADER.size)  # nothing more of it, if the decoder has just died
     return int(channels)
 
