@@ -161,7 +161,7 @@ class _Denoised:
             raise no_store(error, WHAT) from error
 
     async def fit(self, target: float) -> tuple[float, float]:
-        """The gain that makes it as loud as that, and the loudness in LUFS that it then has.
+        """The gain that makes it as loud as that, or leaves noise as it is, and the loudness in LUFS that it then has.
 
         What the limiter takes from it is measured, and made up for by more gain; not all of it, where the recording is
         a whisper with bangs in it.
@@ -170,18 +170,19 @@ class _Denoised:
         if loudness == SILENT:
             return 1.0, loudness
         kept = share_kept(self._before.powers(), self._after.powers(), NOISE_LOSES_DB)
-        gain_db = min(target - loudness, MAX_GAIN_DB if kept >= SPOKEN_SHARE else 0.0)
+        most_db = MAX_GAIN_DB if kept >= SPOKEN_SHARE else 0.0
+        gain_db = min(target - loudness, most_db)
         wanted, slope = loudness + gain_db, 1.0
         last_db, last = 0.0, loudness
         for _ in range(ROUNDS):
             gain = 10 ** (gain_db / 20)
             reached = await self._reached(gain) if self._peak * gain > CEILING else loudness + gain_db
-            if abs(wanted - reached) <= TOLERANCE_LU or (gain_db == MAX_GAIN_DB and reached < wanted):
+            if abs(wanted - reached) <= TOLERANCE_LU or (gain_db == most_db and reached < wanted):
                 break
             if reached != last:  # the more it is limited, the more gain it takes for each LU
                 slope = min(max((gain_db - last_db) / (reached - last), 0.3), STEEPEST)
             last_db, last = gain_db, reached
-            gain_db = min(gain_db + slope * (wanted - reached), MAX_GAIN_DB)
+            gain_db = min(gain_db + slope * (wanted - reached), most_db)
         return gain, reached
 
     def warnings(self) -> list[str]:

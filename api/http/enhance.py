@@ -120,6 +120,10 @@ class EnhanceController(Controller):
             return Stream(Patient(told, upload_limits.idle_timeout_s), headers=headers, media_type=MEDIA_TYPE)
 
 
+closing: Final = set[asyncio.Future[None]]()
+"""Kept from the garbage collection until they are done."""
+
+
 class Patient:
     """Chunks for a reader who may stop to read without leaving: then their source is closed, and what it holds free."""
 
@@ -145,9 +149,6 @@ def _give_up(chunks: weakref.ref[AsyncGenerator[bytes, None]]) -> None:
     if (source := chunks()) is not None:
         closing.add(task := asyncio.ensure_future(source.aclose()))
         task.add_done_callback(closing.discard)
-
-
-closing: Final = set[asyncio.Future[None]]()
 
 
 async def _told(
