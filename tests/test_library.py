@@ -27,6 +27,7 @@ from api.accounts.callers import Caller
 from api.accounts.credits import Balance
 from api.accounts.directory import Holder, create_account
 from api.accounts.keys import SCOPES, Scope
+from api.accounts.limits import LocalLimiter
 from api.accounts.plans import Plan
 from api.errors import Conflict, InvalidRequest, NotFound, TritoneError
 from api.formats.render import Renderer
@@ -40,9 +41,11 @@ from api.storage.database import Database, database_url
 from api.storage.ids import new_id
 from api.storage.tables import jobs, metadata, transcripts
 from api.transcripts import library
+from api.transcripts.jobs import Jobs
 from api.transcripts.library import Entry, Query, Revision, Status, Stored
 from api.transcripts.meaning import Meaning
 from api.transcripts.paging import Page, read_cursor
+from api.translation.service import Translation
 from tests.test_correction import MEETING, spoken
 
 NOW = datetime.now(UTC)
@@ -98,7 +101,7 @@ class Shelf:
         """What the routes answer to the first account; `path` begins behind /api/v1/transcripts."""
         holder = Holder(self.mine, "free", Balance(), new_id(), frozenset(scopes), None, ())
         inference = fake_inference()
-        only_words = Intelligence(inference, Deployments(FakeRegistry(others=())))
+        nothing_else = Deployments(FakeRegistry(others=()))
         app: Any = Litestar(
             [TranscriptsController],
             dependencies={
@@ -106,7 +109,9 @@ class Shelf:
                 "database": always(self.database),
                 "renderer": always(Renderer()),
                 "meaning": always(Meaning(self.database)),
-                "intelligence": always(only_words),
+                "intelligence": always(Intelligence(inference, nothing_else)),
+                "translation": always(Translation(inference, nothing_else)),
+                "jobs": always(Jobs(self.database, LocalLimiter(60.0), 60.0)),
             },
             exception_handlers={TritoneError: tritone_error, HTTPException: http_exception},
         )
