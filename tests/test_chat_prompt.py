@@ -73,7 +73,7 @@ CONVERSATIONS = st.lists(
     min_size=1,
     max_size=4,
 )  # fmt: skip
-slow = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
+slow = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 @slow

@@ -74,7 +74,7 @@ def in_order(centroids: Floats) -> Floats:
 
 @pytest.mark.parametrize("policy", [CENTROID, VBX])
 @pytest.mark.parametrize("block", [1500, 40])
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes, seeds)
 def test_speakers_are_found(policy: Clustering, block: int, sizes: list[int], seed: int) -> None:
     embeddings, speakers = voices(sizes, seed)
@@ -87,7 +87,7 @@ def test_speakers_are_found(policy: Clustering, block: int, sizes: list[int], se
     np.testing.assert_allclose(in_order(centroids), in_order(means), atol=1e-3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(2, 120), st.integers(1, 5), st.floats(0.1, 1.5), seeds)
 def test_it_is_centroid_linkage(count: int, speakers: int, noise: float, seed: int) -> None:
     embeddings, _ = voices([count // speakers + 1] * speakers, seed, noise)
@@ -98,7 +98,7 @@ def test_it_is_centroid_linkage(count: int, speakers: int, noise: float, seed: i
     np.testing.assert_allclose(in_order(centroids), in_order(means), atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(sizes.filter(lambda sizes: sum(sizes) >= 40), st.integers(0, 10), seeds)
 def test_the_seldom_heard_are_no_speakers(sizes: list[int], strangers: int, seed: int) -> None:
     """Each is counted with the speaker they sound like most."""
@@ -110,7 +110,7 @@ def test_the_seldom_heard_are_no_speakers(sizes: list[int], strangers: int, seed
     np.testing.assert_allclose(in_order(find_speakers(embeddings, CENTROID)), in_order(means), atol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(50, 300), seeds)
 def test_a_crowd_of_strangers_hides_nobody(strangers: int, seed: int) -> None:
     """Not even where there are more of them than a block can hold."""
@@ -124,7 +124,7 @@ def test_a_crowd_of_strangers_hides_nobody(strangers: int, seed: int) -> None:
     assert same_partition(nearest(known, centroids), speakers)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(100, 300), st.floats(0.2, 0.6), seeds)
 def test_many_blocks_are_as_one(count: int, noise: float, seed: int) -> None:
     """Where speakers drift, and one has three quarters of the time."""
@@ -140,7 +140,7 @@ def test_many_blocks_are_as_one(count: int, noise: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("policy", [CENTROID, VBX])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 70),
     st.sampled_from([0.0, 0.3, 2.0]),
@@ -163,7 +163,7 @@ def test_bounds_are_kept(
 
 
 @pytest.mark.parametrize("policy", [Clustering(threshold=0.1), msgspec.structs.replace(VBX, threshold=2.0)])
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(12, 60), min_size=2, max_size=4), seeds)
 def test_a_known_number_helps(policy: Clustering, sizes: list[int], seed: int) -> None:
     """Where the threshold is so wrong that the policy by itself finds one."""
@@ -184,7 +184,7 @@ def test_hardly_any(policy: Clustering) -> None:
         SpeakerClusters(policy, min_speakers=3, max_speakers=2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(20, 150), st.floats(0.3, 1.5), seeds)
 def test_loudness_and_order_do_not_matter(count: int, noise: float, seed: int) -> None:
     embeddings, _ = voices([count, 30], seed, noise)
@@ -195,7 +195,7 @@ def test_loudness_and_order_do_not_matter(count: int, noise: float, seed: int) -
     assert len(find_speakers(random.permutation(embeddings), CENTROID)) == found
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 60), max_size=10), st.floats(0.3, 1.5), seeds)
 def test_portions_do_not_matter(portions: list[int], noise: float, seed: int) -> None:
     embeddings, _ = voices([100, 50, 30], seed, noise)
@@ -208,7 +208,7 @@ def test_portions_do_not_matter(portions: list[int], noise: float, seed: int) ->
     np.testing.assert_array_equal(found[0], found[1])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 12), st.integers(0, 5), st.booleans(), seeds)
 def test_assignment(windows: int, speakers: int, constrained: bool, seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -233,7 +233,7 @@ def test_assignment(windows: int, speakers: int, constrained: bool, seed: int) -
             assert set(given_to.tolist()) == set(range(speakers))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(sizes, seeds)
 def test_vbx_joins_what_the_threshold_has_split(sizes: list[int], seed: int) -> None:
     embeddings, speakers = voices(sizes, seed)

@@ -179,9 +179,7 @@ def test_no_interleaving_loses_or_makes_up_a_credit(any_database: Database, runn
     try:
         run_state_machine_as_test(
             Machine,
-            settings=settings(
-                max_examples=examples, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-            ),
+            settings=settings(max_examples=examples, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
         )
     finally:
         runner.run(any_database.close())

@@ -44,7 +44,7 @@ PLAN = DiarizationPlan(2.5, Clustering())
     portion=st.integers(1, 12),
     columns=st.randoms(use_true_random=False),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_windows_that_are_right_give_the_truth(
     pieces: list[tuple[int, set[int]]], step_s: float, portion: int, columns: Any
 ) -> None:
@@ -97,7 +97,6 @@ def test_what_most_windows_say_holds() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 300), st.sets(st.integers(0, 2), max_size=2)), max_size=8))
-@settings(deadline=None)
 def test_a_voice_is_heard_where_nobody_else_speaks(pieces: list[tuple[int, set[int]]]) -> None:
     """If there is such a place; and it is believed in if that is a fifth of the window."""
     rows = [[number in who for number in range(3)] for length, who in pieces for _ in range(length)]
@@ -133,7 +132,6 @@ def spoken(draw: st.DrawFn) -> tuple[list[Segment], list[Turn]]:
 
 
 @given(spoken())
-@settings(deadline=None)
 def test_words_go_to_whom_they_overlap_most(case: tuple[list[Segment], list[Turn]]) -> None:
     segments, turns = case
     named, speakers = told_apart(segments, turns)
@@ -199,7 +197,7 @@ def diarized(pcm: Pcm, models: FakeSpeakers, portions: list[int], in_flight: int
 
 
 @given(portions=st.lists(st.integers(1, 900), min_size=1, max_size=4), seconds=st.floats(0.1, 60))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_how_the_audio_comes_makes_no_difference(portions: list[int], seconds: float) -> None:
     pcm = dialogue(*[(4.0, QUIET), (3.0, LOUD), (1.0, 0)] * 8)[: int(seconds * 16_000)]
     whole = diarized(pcm, FakeSpeakers(), [10_000])

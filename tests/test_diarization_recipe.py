@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from export_scripts.demo.diarization import held_out, mixing, training
@@ -75,7 +75,6 @@ def test_a_window_holds_whom_its_labels_say(speech: Path) -> None:
 
 
 @given(st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=30))
-@settings(deadline=None)
 def test_classes_are_those_of_the_powerset_in_any_order(frames: list[tuple[bool, ...]]) -> None:
     active = torch.tensor(frames).T
     classes = mixing.powerset_classes(active).tolist()

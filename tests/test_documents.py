@@ -201,7 +201,7 @@ MARKUP = [
 MARKUP += ["= g", "- h", "~", "---", "...", '"', "'", "&amp;", "</w:t>", "https://x.example", "#panic()", "]", "}"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.sampled_from(MARKUP), min_size=1), st.lists(st.sampled_from(MARKUP), min_size=1))
 def test_text_is_never_markup(words: list[str], names: list[str]) -> None:
     text, name = " ".join(words), " ".join(names)
@@ -211,7 +211,7 @@ def test_text_is_never_markup(words: list[str], names: list[str]) -> None:
     assert [paragraph.text for paragraph in word.Document(io.BytesIO(docx.write(spoken))).paragraphs][-1] == text
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ANYTHING, ANYTHING, ANYTHING)
 def test_whatever_is_said_there_is_a_document(text: str, speaker: str, title: str) -> None:
     spoken = document(said(0, 1, text, speaker), title=title)

@@ -223,7 +223,7 @@ def test_a_loop_is_heard_once_and_the_rest_is_left_to_do(
     assert answer.decoded_s < window.pcm.size / 16_000
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.lists(
         st.sampled_from(["Costs", "$20,000.50", "50", "%", "&", "@10:30", "3.5", "km²", "№7", "—", "C++", "50%"]),
@@ -287,7 +287,7 @@ def test_speech_probabilities_are_sileros(detector: Any, clips: list[Clip]) -> N
         np.testing.assert_allclose(probabilities[:-1], expected[:-1], atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(portions=st.lists(st.integers(1, 40), min_size=1, max_size=8), beside=st.integers(1, 60))
 def test_a_stream_is_the_same_however_it_is_portioned_and_batched(
     detector: Any, clips: list[Clip], portions: list[int], beside: int

@@ -329,7 +329,7 @@ async def parts(sound: Pcm, cuts: list[float]) -> AsyncIterator[Pcm]:
         yield sound[start:end]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 45_000), st.sampled_from([1, 2]), st.lists(st.floats(0, 1), max_size=5),
     st.integers(1, 500), st.integers(0, 15_000),
@@ -376,7 +376,7 @@ def test_channels_are_with_the_model_together_and_blocks_of_one_are_not() -> Non
     assert (asyncio.run(most(sound)), asyncio.run(most(sound[:, :1]))) == (2, 1)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.floats(0.01, 12), st.sampled_from([1, 2]), st.lists(st.floats(0, 1), max_size=5))
 def test_another_rate_moves_nothing(seconds: float, channels: int, cuts: list[float]) -> None:
     frames = int(seconds * RATE_HZ)

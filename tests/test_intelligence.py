@@ -101,7 +101,6 @@ def assert_begins_one(source: Source, text: str) -> None:
 
 
 @given(sources(), st.sampled_from(STYLES))
-@settings(deadline=None)
 def test_summaries_are_sentences_in_their_order(source: Source, style: Style) -> None:
     made = run(classical().summarize(source, style))
     assert_sound(made, Summary)
@@ -128,7 +127,6 @@ def assert_subsequence(words: Sequence[str], of: Sequence[str]) -> None:
 
 
 @given(sources(), st.sampled_from(READING_TYPES))
-@settings(deadline=None)
 def test_analyses_are_sound(source: Source, type_: ReadingType) -> None:
     made = run(classical().analyze(source, type_))
     assert_sound(made, AnalysisResult)
@@ -146,7 +144,7 @@ def test_analyses_are_sound(source: Source, type_: ReadingType) -> None:
 
 
 @given(sources(), st.sampled_from(TYPES))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_documents_are_made_of_what_was_said(source: Source, type_: GenerateType) -> None:
     made = run(classical().generate(source, type_))
     assert_sound(made, Generated)

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from api.audio.speech_joining import joined
@@ -20,7 +20,6 @@ READABLE = st.text(st.one_of(st.sampled_from("abc   .,!?;:—'\n你好，。、�
 
 
 @given(READABLE, st.sampled_from(["en", "zh", "hi", "haw"]), st.integers(4, 200))
-@settings(deadline=None)
 def test_pieces_are_short_and_leave_nothing_out(text: str, language: str, most_bytes: int) -> None:
     cut = pieces(text, language, most_bytes)
     assert all(len(piece.encode()) <= most_bytes and any(map(is_spoken, piece)) for piece in cut)
@@ -72,7 +71,6 @@ def steepest(wave: Floats) -> float:
 
 
 @given(st.lists(waves(), min_size=1, max_size=6), st.integers(1, 100))
-@settings(deadline=None)
 def test_pieces_meet_without_a_click(parts: list[Floats], fade: int) -> None:
     """Across a fade, what is heard moves from one piece to the other in even steps, and goes along with both."""
     overlaps = [min(fade, len(a) // 2, len(b) // 2) for a, b in pairwise(parts)]
@@ -85,14 +83,12 @@ def test_pieces_meet_without_a_click(parts: list[Floats], fade: int) -> None:
 
 
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.integers(0, 100), st.floats(-1, 1, width=32))
-@settings(deadline=None)
 def test_a_fade_keeps_what_both_say(sizes: list[int], fade: int, level: float) -> None:
     whole = join([np.full(size, level, dtype=np.float32) for size in sizes], fade)
     np.testing.assert_allclose(whole, level, atol=1e-6)
 
 
 @given(st.lists(waves(), min_size=2, max_size=2), st.integers(0, 100))
-@settings(deadline=None)
 def test_outside_of_a_fade_nothing_changes(parts: list[Floats], fade: int) -> None:
     overlap = min(fade, len(parts[0]) // 2, len(parts[1]) // 2)
     whole = join(parts, fade)

@@ -31,8 +31,9 @@ from api.accounts.limits import LocalLimiter
 from api.accounts.plans import Plan
 from api.errors import Conflict, InvalidRequest, NotFound, TritoneError
 from api.formats.render import Renderer
+from api.http.downloads import content_disposition
 from api.http.errors import http_exception, tritone_error
-from api.http.transcripts import TranscriptsController, content_disposition
+from api.http.transcripts import TranscriptsController
 from api.inference.deployments import Deployments
 from api.inference.fake import FakeRegistry, fake_inference
 from api.intelligence.service import Intelligence
@@ -270,7 +271,7 @@ def test_filters(shelf: Shelf) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pages_show_each_once_whatever_comes_and_goes(shelf: Shelf, data: st.DataObject) -> None:
     ids = st.lists(st.uuids(version=4), unique=True, max_size=6)
     there, limit = set[UUID](), data.draw(st.integers(1, 4))

@@ -298,7 +298,7 @@ class LocalLimits(RuleBasedStateMachine):
 
 
 TestLocalLimits = LocalLimits.TestCase
-TestLocalLimits.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestLocalLimits.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 def test_an_expired_lease_frees_its_place_at_once() -> None:

@@ -53,7 +53,7 @@ def true_peak_dbtp(sound: Floats) -> float:
     return float(20 * np.log10(np.abs(closely).max()))
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(4, 60), st.sampled_from([1, 2]), st.sampled_from([16_000, 44_100, 48_000]))
 def test_loudness_is_that_of_the_reference(seed: int, steps: int, channels: int, rate_hz: int) -> None:
     sound = speech_like(seed, steps / 10, channels, rate_hz)
@@ -61,7 +61,7 @@ def test_loudness_is_that_of_the_reference(seed: int, steps: int, channels: int,
     assert loudness(sound, rate_hz) == pytest.approx(max(reference, SILENT), abs=1e-3)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS, st.floats(0, 5), st.lists(st.floats(0, 1), max_size=6))
 def test_loudness_does_not_depend_on_blocks(seed: int, seconds: float, cuts: list[float]) -> None:
     sound = speech_like(seed, 0.01 + seconds, 2)
@@ -80,7 +80,7 @@ def test_the_loudness_of_what_the_standard_names() -> None:
     assert loudness(np.zeros_like(tone)) == loudness(tone[:0]) == SILENT
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS, st.floats(0, 3), st.sampled_from([1, 2]), st.sampled_from([0.1, 1.0, 10.0]))
 def test_nothing_is_above_the_ceiling(seed: int, seconds: float, channels: int, gain: float) -> None:
     sound = speech_like(seed, 0.01 + seconds, channels) * np.float32(gain)
@@ -93,7 +93,7 @@ def test_nothing_is_above_the_ceiling(seed: int, seconds: float, channels: int, 
     assert not quiet or np.array_equal(limited, sound)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(SEEDS, st.floats(0, 4), st.lists(st.floats(0, 1), max_size=6))
 def test_limiting_does_not_depend_on_blocks(seed: int, seconds: float, cuts: list[float]) -> None:
     sound = 3 * speech_like(seed, 0.01 + seconds, 2)
@@ -116,7 +116,7 @@ def test_a_bang_leaves_alone_what_is_far_from_it() -> None:
 PRINTABLE = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), min_size=1, max_size=60)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 5000), st.sampled_from([1, 2]), st.sampled_from([8000, 24_000, 44_100, 48_000]),
     st.fixed_dictionaries({}, optional={"INAM": PRINTABLE, "ICMT": PRINTABLE, "ISFT": PRINTABLE}),

@@ -110,7 +110,6 @@ def test_topics_are_phrases_that_are_somewhere_each_of_its_own_words() -> None:
 
 
 @given(SEEDS, st.integers(0, 120), st.booleans(), st.booleans())
-@settings(deadline=None)
 def test_chapters_part_a_text_in_order(seed: int, count: int, timed: bool, announced: bool) -> None:
     rng = np.random.default_rng(seed)
     vectors = unit_vectors(seed, count)
@@ -126,7 +125,7 @@ def test_chapters_part_a_text_in_order(seed: int, count: int, timed: bool, annou
 
 
 @given(SEEDS, st.integers(1, 6), st.integers(2 * LEAST_SENTENCES, 3000))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_subjects_that_have_nothing_in_common_are_chapters(seed: int, subjects: int, length: int) -> None:
     rng = np.random.default_rng(seed)
     axes = np.eye(64, dtype=np.float32)[rng.permutation(64)[:subjects]]

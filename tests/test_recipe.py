@@ -53,7 +53,7 @@ def test_what_is_measured_on_is_not_trained_on(seed: int) -> None:
             vocabulary.word_tokens(text)  # of known words alone
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 2**32), frames=st.sampled_from([100, 250, 400, 1000, 3000]), offset=st.integers(0, 300))
 def test_a_window_asks_for_what_is_heard_in_it(speech: Path, seed: int, frames: int, offset: int) -> None:
     offset = 5 * (offset % ((mixing.ENCODER_POSITIONS - frames // 2) // 5 + 1))

@@ -102,7 +102,7 @@ def test_it_does_what_the_authors_library_does(engine: Any, speech: Any) -> None
         assert np.abs(expected).max() > 0.1
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(cuts=st.sets(st.integers(1, 299), max_size=6))
 def test_blocks_of_any_length_make_the_whole(engine: Any, speech: Any, cuts: set[int]) -> None:
     audio = noisy(speech)[: 300 * HOP]
@@ -162,7 +162,7 @@ SHAPES: dict[str, Callable[[int, Any], Any]] = {
 LEVELS = st.sampled_from([0.0, 1e-45, 1e-20, 1e-6, 1.0, 7.9, 1e10, float(np.finfo(np.float32).max)])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.sampled_from(sorted(SHAPES)), LEVELS, LEVELS, st.integers(0, 9))
 def test_whatever_is_finite_stays_finite(engine: Any, shape: str, level: float, state_level: float, seed: int) -> None:
     """A state that no call ever returned among it."""

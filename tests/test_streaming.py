@@ -103,7 +103,7 @@ def finals(happened: Sequence[Event]) -> list[Word]:
 # What a session makes of speech
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @example([(0.45, 0.0)] * 50, [9_999], SHORTEST_UTTERANCE_S, 0.5, None)
 @example([(0.5, 0.0), (0.5, 0.0), (0.5, 4.0)] * 8, [9_999], SHORTEST_UTTERANCE_S, 5.0, None)
 @example([(0.5, 0.0), (0.5, 0.6), (0.5, 0.3)] * 15, [9_999], 10.0, 0.5, 0.004)
@@ -138,7 +138,7 @@ def test_every_word_is_in_the_transcript_once_in_its_place(
     assert recognizer.most_running == 1
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(spoken_words)
 def test_what_is_committed_stays(lengths: list[tuple[float, float]]) -> None:
     """Speech in a thirtieth of its time, with a partial as often as can be, and cut wherever there is no pause."""
@@ -159,7 +159,7 @@ def test_what_is_committed_stays(lengths: list[tuple[float, float]]) -> None:
     assert settled == [word.text for word in words]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.binary(max_size=200_000), frame_sizes)
 def test_samples_are_put_together_from_frames_of_any_size(data: bytes, sizes: list[int]) -> None:
     async def feed(live: StreamSession) -> None:
@@ -306,7 +306,7 @@ def test_frames_longer_than_a_gap_are_no_gap(monkeypatch: pytest.MonkeyPatch) ->
     assert [word.text.strip() for word in finals(happened)] == [word.text for word in words]
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.lists(st.floats(0.4, 0.9), min_size=3, max_size=40), st.floats(0.0, 3.0))
 def test_what_a_model_leaves_out_is_listened_to_again(lengths: list[float], skipped_from_s: float) -> None:
     """One that loses its place in long windows, for two seconds or until their end."""

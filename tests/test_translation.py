@@ -282,6 +282,10 @@ def test_the_nearest_are_named(asked: str, near: str) -> None:
         find_target(asked, CODES)
 
 
+def test_what_is_no_language_is_near_to_none() -> None:
+    assert nearest("unknown language", ["es", "zxx_xx_dtynoise"]) == []
+
+
 def test_few_languages_are_all_named() -> None:
     with pytest.raises(InvalidRequest, match=r"Did you mean en \(English\) or es \(Spanish\)\?"):
         find_target("xx", ["en", "es"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from ctranslate2.converters import TransformersConverter
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from transformers import T5ForConditionalGeneration
@@ -118,7 +118,6 @@ def test_translations_of_one_call_are_the_greedy_ones_of_transformers(
 READABLE = st.text(st.characters(exclude_characters="<\ufffd", exclude_categories=["Cs"]), max_size=40)
 
 
-@settings(deadline=None)
 @given(text=READABLE.filter(str.strip), target=st.sampled_from(LANGUAGES))
 def test_a_text_is_read_as_by_the_checkpoints_tokenizer(
     engine: Any, own_tokenizer: Any, text: str, target: str
@@ -127,7 +126,6 @@ def test_a_text_is_read_as_by_the_checkpoints_tokenizer(
     assert source in ([], own_tokenizer.encode(f"<2{target}> {text}").ids)
 
 
-@settings(deadline=None)
 @given(
     parts=st.lists(st.sampled_from([*CONTROL, *OTHERS, "<2es>", "＜2es＞", "<2", "es>", "control 3", " "]) | READABLE)
 )

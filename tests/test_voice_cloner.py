@@ -261,7 +261,6 @@ def test_whoever_leaves_is_not_spoken_for(engine: Any) -> None:
 
 
 @given(frames=st.dictionaries(st.integers(0, 99), st.integers(1, 60), max_size=50), most=st.integers(1, 300))
-@settings(deadline=None)
 def test_runs_are_of_utterances_of_about_the_same_length(frames: dict[int, int], most: int) -> None:
     runs = list(engines.like_runs(frames, most))
     assert sorted(index for run in runs for index in run) == sorted(frames)
@@ -341,7 +340,7 @@ CHINESE = (
     mixed=st.lists(st.sampled_from(WORDS) | st.text("aB1+#&._%- ", max_size=4)),
     chinese=st.lists(st.sampled_from(CHINESE + WORDS)),
 )
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_texts_are_spelled_as_f5_tts_spells_them(
     package_spelling: Any, latin: str, mixed: list[str], chinese: list[str]
 ) -> None:

@@ -80,12 +80,12 @@ async def _steps(blocks: AsyncIterator[Pcm], card: ModelCard) -> AsyncGenerator[
         size += len(block)
         while size >= step:
             audio = np.concatenate(held)
-            yield _floats(audio[:step]), step
+            yield to_floats(audio[:step]), step
             held, size = [audio[step:]], size - step
     if held:
         silence = card.delay_samples + -(size + card.delay_samples) % hop
-        yield np.pad(_floats(np.concatenate(held)), ((0, silence), (0, 0))), size
+        yield np.pad(to_floats(np.concatenate(held)), ((0, silence), (0, 0))), size
 
 
-def _floats(pcm: Pcm) -> Floats:
+def to_floats(pcm: Pcm) -> Floats:
     return pcm.astype(np.float32) / np.float32(FULL_SCALE)

@@ -13,7 +13,7 @@ from typing import IO, Final
 
 import numpy as np
 
-from api.audio.denoising import denoised, enhancer_card
+from api.audio.denoising import denoised, enhancer_card, to_floats
 from api.audio.limiter import Limiter
 from api.audio.loudness import SILENT, LoudnessMeter, share_kept
 from api.audio.media import STEREO, DecoderLimits, announced_s, decode_stereo
@@ -145,7 +145,7 @@ class _Denoised:
     async def heard(self, blocks: AsyncIterator[Pcm]) -> AsyncGenerator[Pcm, None]:
         """The same, measured on their way to the model."""
         async for block in blocks:
-            samples = block.reshape(len(block), -1).astype(np.float32) / 32768
+            samples = to_floats(block.reshape(len(block), -1))
             await asyncio.to_thread(self._before.push, samples)
             yield block
 

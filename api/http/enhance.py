@@ -22,10 +22,10 @@ from api.audio.loudness import SILENT
 from api.audio.media import FORMATS
 from api.audio.wav import MEDIA_TYPE
 from api.http.connection import disconnected, while_connected
+from api.http.downloads import content_disposition
 from api.http.fields import parse
 from api.http.openapi import WITH_KEY, describe_file, form_body, refusals
 from api.http.transcribe import title_of
-from api.http.transcripts import content_disposition
 from api.http.upload import UploadLimits, receive_form
 from api.transcripts.jobs import Errand, Jobs
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, cast
-from unicodedata import category, normalize
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 from uuid import UUID
 
 import msgspec
@@ -25,6 +23,7 @@ from api.formats.document import Document
 from api.formats.json import SegmentBody, segment_body
 from api.formats.render import Renderer
 from api.http.connection import disconnected, while_connected
+from api.http.downloads import content_disposition
 from api.http.fields import PRINTABLE, parse, read_json
 from api.http.openapi import TRANSLATE_TO, WITH_KEY, json_body, refusals
 from api.intelligence.service import Intelligence
@@ -40,7 +39,6 @@ from api.translation.service import Translation
 
 MAX_TEXT_CHARS: Final = 100_000  # aligned in less than two seconds, in which the transcript is locked
 MAX_PATCH_BYTES: Final = 1024 * 1024
-FILE_NAME_BYTES: Final = 150  # of the 255 that file systems allow: browsers add " (1)" and the like
 MOMENT: Final = "a date or a time in ISO 8601 (2026-11-30, 2026-11-30T12:00:00Z)"
 _MOMENT_SCHEMA = {"anyOf": [{"format": "date"}, {"format": "date-time"}]}
 
@@ -349,17 +347,6 @@ class TranscriptsController(Controller):
         content, title = await while_connected(write(), disconnected(request))
         headers = {"Content-Disposition": content_disposition(title, export.extension)}
         return Response(content, media_type=export.media_type, headers=headers)
-
-
-def content_disposition(title: str, extension: str) -> str:
-    """The name of a file for each client: in ASCII, and in UTF-8 as RFC 8187 has it. It is never a path."""
-    visible = "".join("_" if letter in '/\\:*?"<>|' else letter for letter in title if category(letter)[0] != "C")
-    name = visible.strip(" .").encode()[:FILE_NAME_BYTES].decode(errors="ignore").rstrip(" .") or "transcript"
-    ascii_name = re.sub(r"[^\w .()-]", "_", normalize("NFKD", name).encode("ascii", "ignore").decode()).strip(" .")
-    return (
-        f'attachment; filename="{ascii_name or "transcript"}.{extension}"; '
-        f"filename*=UTF-8''{quote(f'{name}.{extension}', safe='')}"
-    )
 
 
 def _moment(name: str, value: str) -> datetime | None:

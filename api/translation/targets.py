@@ -87,7 +87,7 @@ def _named(name: str, codes: Iterable[str]) -> list[str]:
         identity = _identity(find(name).to_tag())
     except LookupError:
         return []
-    return [code for code in codes if _identity(code) == identity][:1]
+    return [code for code in codes if identity is not None and _identity(code) == identity][:1]
 
 
 def _related(asked: str, codes: Iterable[str]) -> list[str]:
