@@ -10,7 +10,10 @@ TritoneError
 ├── NotFound                there is no such thing, or it is somebody else's
 ├── Conflict                not while it is in this state; the message says in which it is
 ├── NoCredits               the account has not enough of them
+│   └── NoBalance           it has none at all
 ├── TooMany                 a limit of the plan is reached; carries the seconds to wait
+│   ├── TooManyAtOnce       so many run already; carries the limit
+│   └── MonthUsedUp         the plan's minutes of this month are not enough
 ├── TooLarge                the upload is larger than allowed
 ├── ClientGone              nobody waits for the answer any more
 ├── Unavailable             try again later; carries the seconds to wait
@@ -67,10 +70,24 @@ class NoCredits(TritoneError):
     pass
 
 
+class NoBalance(NoCredits):
+    pass
+
+
 class TooMany(TritoneError):
     def __init__(self, message: str, retry_after_s: int) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class TooManyAtOnce(TooMany):
+    def __init__(self, message: str, retry_after_s: int, limit: int) -> None:
+        super().__init__(message, retry_after_s)
+        self.limit = limit
+
+
+class MonthUsedUp(TooMany):
+    pass
 
 
 class TooLarge(TritoneError):

@@ -11,12 +11,16 @@ SAMPLE_RATE_HZ = 16_000
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """`text` keeps the space before it, where the language writes one, so that joined words give the segment's text."""
+    """`text` keeps the space before it, where the language writes one, so that joined words give the segment's text.
+
+    `original` is what was heard, where a keyword stands in its place.
+    """
 
     text: str
     start: float
     end: float
     probability: float
+    original: str | None = None
 
     @property
     def key(self) -> str:
@@ -32,7 +36,8 @@ def is_spoken(character: str) -> bool:
 @dataclass(frozen=True, slots=True)
 class Segment:
     """A phrase. `confidence` is the mean probability of its words, 0 to 1; `translation` is its text in another
-    language, where that was asked for."""
+    language, where that was asked for. It is in one `language`; `code_switch` says that some of its words seem to be in
+    another one. `snr_db` is that of the speech which it was heard in."""
 
     start: float
     end: float
@@ -44,6 +49,9 @@ class Segment:
     compression_ratio: float
     speaker: str | None = None
     translation: str | None = None
+    language: str | None = None
+    snr_db: float | None = None
+    code_switch: bool = False
 
     def part(self, words: Sequence[Word]) -> Segment | None:
         """What these of its words say; None where there are none."""
@@ -64,9 +72,21 @@ def text_of(words: Iterable[Word]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class LanguageDetection:
+    """How the languages of a recording were found out: among `candidates` (none: all that the model knows), by so many
+    `calls`, which is 0 where the language was `given`."""
+
+    given: bool
+    candidates: tuple[str, ...] = ()
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
-    """A recording's text. `language` is None where nothing was said; `model` is the id of the model that listened; `id`
-    is the one that it is stored under; `translated_into` is the language of its segments' translations."""
+    """A recording's text. `language` is None where nothing was said, and what most of it is in where there are several;
+    `model` is the id of the model that listened; `id` is the one that it is stored under; `translated_into` is the
+    language of its segments' translations. `too_noisy`: all its speech was below the floor that was asked for, so
+    nobody listened to it, and it costs nothing."""
 
     language: str | None
     language_probability: float
@@ -77,6 +97,14 @@ class Transcript:
     warnings: tuple[str, ...] = ()
     id: str | None = None
     translated_into: str | None = None
+    snr_db: float | None = None
+    too_noisy: bool = False
+    detection: LanguageDetection | None = None
+
+    @property
+    def languages(self) -> list[str]:
+        """Of its segments, in the order in which they are first heard."""
+        return list(dict.fromkeys(segment.language for segment in self.segments if segment.language is not None))
 
     @property
     def text(self) -> str:

@@ -30,7 +30,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A plan with `minutes_per_month` counts: each started minute is taken from those first, then from bought credits.
 
     Without it nothing is counted. `transcriptions_per_day` are an address's, of those who send no key, or an account's.
-    `text` has the routes that work on text, and `default` for those that it does not name; none is for nobody.
+    `text` has the routes that work on text, and `default` for those that it does not name; none is for nobody. With
+    `refinement` a language model goes over transcripts for which a context was sent.
     """
 
     max_file_mb: Positive
@@ -38,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests_per_minute: Positive
     minutes_per_month: Annotated[int, Meta(ge=0, le=10**9)] | None = None
     transcriptions_per_day: Positive | None = None
+    refinement: bool = False
     text: dict[TextRoute | Literal["default"], TextLimits] = {}
     name: str = ""
 

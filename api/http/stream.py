@@ -224,6 +224,8 @@ def body_of(event: events.Event) -> dict[str, Any]:
         case events.Final():
             body = msgspec.to_builtins(segment_body(event.segment))
             return {**_known(body), "words": [_known(word) for word in body["words"]], "language": event.language}
+        case events.TooNoisy():
+            return {"warning": f"The speech from {event.start:.1f} s to {event.end:.1f} s is too noisy."}
         case events.Delayed():
             return {"status": "delayed", "seconds": round(event.seconds, 1)}
         case events.Resumed():

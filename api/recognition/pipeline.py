@@ -25,6 +25,7 @@ from api.recognition.chunking import ChunkingPolicy, policy_for
 from api.recognition.diarization import Turn, told_apart
 from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from api.recognition.windows import WindowRecognizer
+from api.recognition.wording import Wording
 from api.speech import SAMPLE_RATE_HZ, Segment, Transcript
 
 SURELY_SHORT_BYTES = 100_000
@@ -35,13 +36,17 @@ SURELY_SHORT_BYTES = 100_000
 class TranscriptionOptions:
     """What to make of a recording.
 
-    `language` None means: the one that its first speech is in; `speakers` None: do not say who speaks; `diarization`
-    None: there is nothing to tell them apart with. With `split_channels` each channel is one speaker's; with the card
-    of a speech enhancer as `denoising`, that takes the noise out before anything is listened to.
+    `language` None means: whichever each part of it is in, out of `languages` if there are any; `speakers` None: do not
+    say who speaks; `diarization` None: there is nothing to tell them apart with. With `split_channels` each channel is
+    one speaker's; with the card of a speech enhancer as `denoising`, that takes the noise out before anything is
+    listened to. Speech below `snr_floor_db` is not listened to.
     """
 
     model: SpeechModel
     language: str | None = None
+    languages: tuple[str, ...] = ()
+    wording: Wording = Wording()
+    snr_floor_db: float | None = None
     word_timestamps: bool = True
     speakers: SpeakerBounds | None = None
     diarization: DiarizationPlan | None = None

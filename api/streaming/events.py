@@ -28,6 +28,15 @@ class Final:
 
 
 @dataclass(frozen=True, slots=True)
+class TooNoisy:
+    """Speech that nobody listened to, because it was below the floor that was asked for."""
+
+    start: float
+    end: float
+    snr_db: float
+
+
+@dataclass(frozen=True, slots=True)
 class Delayed:
     """The models have not answered for so long. The audio is kept, and the session goes on when they do."""
 
@@ -56,4 +65,4 @@ class Ended:
     model: str
 
 
-Event = Partial | Final | Delayed | Resumed | Warned | Ended
+Event = Partial | Final | TooNoisy | Delayed | Resumed | Warned | Ended

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from api.recognition.catalog import SpeechModel
 from api.recognition.chunking import frames, policy_for
 from api.recognition.speakers import DiarizationPlan
+from api.recognition.wording import Wording
 
 LONGEST_UTTERANCE_S = 20.0
 """By default, for a model that takes more at once."""
@@ -14,10 +15,14 @@ LONGEST_UTTERANCE_S = 20.0
 
 @dataclass(frozen=True, slots=True)
 class StreamOptions:
-    """What to make of a stream. `language` None means: what is spoken; `max_utterance_s` None: what suits the model."""
+    """What to make of a stream. `language` None means: what is spoken, out of `languages` if there are any;
+    `max_utterance_s` None: what suits the model. Speech below `snr_floor_db` is not listened to."""
 
     model: SpeechModel
     language: str | None = None
+    languages: tuple[str, ...] = ()
+    wording: Wording = Wording()
+    snr_floor_db: float | None = None
     partial_interval_s: float = 0.3
     min_silence_s: float = 0.5
     max_utterance_s: float | None = None

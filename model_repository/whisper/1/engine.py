@@ -57,12 +57,15 @@ class WindowError(ValueError):
 
 
 class DecodingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to decode one window. `language` None means: detect it."""
+    """How to decode one window. `language` None means: detect it, among `languages` if there are any. The task
+    `identify` does no more than that."""
 
     language: str | None = None
-    task: Literal["transcribe", "translate"] = "transcribe"
+    languages: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
+    task: Literal["transcribe", "translate", "identify"] = "transcribe"
     prompt: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
-    hotwords: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
+    hotwords: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=200)], ...], msgspec.Meta(max_length=1000)] = ()
+    """What may well be said, the most important first; as many of them as there is room for are used."""
     segment_timestamps: bool = True
     """False asks for text without time stamps: a window is one segment then."""
     word_timestamps: bool = True
@@ -93,7 +96,8 @@ class Segment(msgspec.Struct, frozen=True):
 class Recognition(msgspec.Struct, frozen=True):
     """What was said in one window, and how sure the model is of it.
 
-    `decoded_s` is the window's length, or less where it held more words than the model can write at once.
+    `decoded_s` is the window's length, or less where it held more words than the model can write at once. Where the
+    language was detected, `candidates` has the probabilities of the likeliest ones, which `language` is the first of.
     """
 
     language: str
@@ -104,6 +108,7 @@ class Recognition(msgspec.Struct, frozen=True):
     compression_ratio: float
     temperature: float
     decoded_s: float
+    candidates: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
