@@ -175,8 +175,8 @@ def hear(inference: InProcess, recordings: Sequence[Recording], **options: Any) 
     ]
 
 
-async def transcribe(inference: InProcess, samples: Floats) -> Transcript:
-    """By the pipeline of the service, from a WAV file on."""
+async def transcribe(inference: InProcess, samples: Floats, **options: Any) -> Transcript:
+    """By the pipeline of the service, from a WAV file on, with these TranscriptionOptions."""
     transcriber = Transcriber(
         inference.inference(), LIMITS, decoders=asyncio.Semaphore(1), windows_in_flight=1, beam_size=5
     )
@@ -184,7 +184,7 @@ async def transcribe(inference: InProcess, samples: Floats) -> Transcript:
     with tempfile.TemporaryFile() as file:
         soundfile.write(file, pcm(samples), SAMPLE_RATE_HZ, format="WAV")
         file.flush()
-        return await transcriber.transcribe(file.fileno(), TranscriptionOptions(model))
+        return await transcriber.transcribe(file.fileno(), TranscriptionOptions(model, **options))
 
 
 def as_heard(transcript: Transcript) -> Heard:

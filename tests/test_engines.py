@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from tests.conftest import Clip
 
 whisper = load_engine("whisper")
 activity = load_engine("voice_activity")
+prompts = sys.modules["prompts"]
 
 
 def pcm(clip: Clip) -> Any:
@@ -72,17 +74,20 @@ def test_an_answer_does_not_depend_on_its_batch(engine: Any, clips: list[Clip]) 
         whisper.Window(pcm(clips[8]), options(language="es", beam_size=1)),
         whisper.Window(np.zeros(480_001, dtype=np.int16), options()),
         whisper.Window(pcm(clips[1]), options(prompt="good morning everyone", word_timestamps=False)),
-        whisper.Window(pcm(clips[2]), options(hotwords="budget price")),
+        whisper.Window(pcm(clips[2]), options(hotwords=("budget", "price"))),
         whisper.Window(np.concatenate([pcm(clips[0]), pcm(clips[1])]), options(segment_timestamps=False)),
         whisper.Window(pcm(clips[3]), options(language="qq")),
         whisper.Window(pcm(clips[6]), options(language="en", prompt="hello " * 500)),
         whisper.Window(np.zeros(0, dtype=np.int16), options()),
         whisper.Window(np.zeros(1, dtype=np.int16), options()),
+        whisper.Window(pcm(clips[7]), options(task="identify")),
+        whisper.Window(pcm(clips[7]), options(languages=("en", "de"))),
+        whisper.Window(pcm(clips[7]), options(languages=("es", "qq"))),
     ]
     together = engine.recognize(windows)
     alone = [engine.recognize([window])[0] for window in windows]
     wrong = [index for index, answer in enumerate(together) if isinstance(answer, whisper.WindowError)]
-    assert wrong == [2, 6, 8]
+    assert wrong == [2, 6, 8, 12]
     for index, (one, other) in enumerate(zip(together, alone, strict=True)):
         if index in wrong:
             assert str(one) == str(other)
@@ -92,6 +97,66 @@ def test_an_answer_does_not_depend_on_its_batch(engine: Any, clips: list[Clip]) 
     assert together[1].language == "es"
     # Without time stamps a window is one segment, however much is said in it.
     assert [segment.text for segment in together[5].segments] == [f"{clips[0].text} {clips[1].text}"]
+
+
+def test_a_language_is_found_among_the_candidates(engine: Any, clips: list[Clip]) -> None:
+    def answer(**options: Any) -> Any:
+        return engine.recognize([whisper.Window(pcm(spanish), whisper.DecodingOptions(**options))])[0]
+
+    spanish = next(clip for clip in clips if clip.language == "es")
+    free, among, without = answer(), answer(languages=("en", "es")), answer(languages=("en", "fr"))
+    assert free.language == among.language == "es"
+    assert next(iter(free.candidates)) == "es"
+    assert without.language in ("en", "fr")
+    for found in (among, without):
+        assert sum(found.candidates.values()) == pytest.approx(1, abs=0.02)
+        assert found.language_probability == next(iter(found.candidates.values()))
+    assert answer(language="es").candidates == {}
+
+
+def test_identifying_is_an_encoder_pass_and_no_decoding(
+    engine: Any, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside others, whose answers are what they were without it."""
+    recorder = Recorder(engine._model)
+    monkeypatch.setattr(engine, "_model", recorder)
+    options = whisper.DecodingOptions
+    identified, heard = engine.recognize(
+        [whisper.Window(pcm(clips[6]), options(task="identify")), whisper.Window(pcm(clips[0]), options())]
+    )
+    assert (recorder.encoded, recorder.generated, recorder.aligned) == ([2], [(1, 5, 0.0)], [1])
+    assert (identified.language, identified.segments) == (clips[6].language, [])
+    assert [segment.text for segment in heard.segments] == [clips[0].text]
+    engine.recognize([whisper.Window(pcm(clips[6]), options(task="identify"))])
+    assert (recorder.encoded, recorder.generated) == ([2, 1], [(1, 5, 0.0)])
+
+
+@given(st.dictionaries(st.sampled_from(["en", "es", "hi", "de"]), st.floats(0, 1)), st.sets(st.sampled_from("ehd")))
+def test_candidates_share_what_is_probable(probabilities: dict[str, float], initials: set[str]) -> None:
+    among = [language for language in ("en", "es", "hi", "de") if language[0] in initials]
+    if not probabilities and not among:
+        return
+    found = whisper.likeliest(probabilities, among)
+    assert set(found) <= set(among or probabilities)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+    assert 1 <= len(found) <= 10
+    if among:
+        assert 0.95 < sum(found.values()) < 1.01
+
+
+@given(st.lists(st.integers(1, 40), max_size=20), st.integers(0, 60), st.integers(0, 50))
+def test_terms_come_whole_and_before_what_was_said(lengths: list[int], earlier: int, room: int) -> None:
+    terms = [[number] * length for number, length in enumerate(lengths)]
+    prompt = prompts.fitting(terms, list(range(1000, 1000 + earlier)), room)
+    used = [token for token in prompt if token < 1000]
+    taken = list(dict.fromkeys(used))
+    assert used == [token for number in taken for token in terms[number]]
+    assert taken == sorted(taken)
+    left = room - len(used)
+    assert prompt[len(used) :] == list(range(1000, 1000 + earlier))[max(0, earlier - left) :]
+    # Whichever is left out did not fit behind the more important ones.
+    for number in set(range(len(terms))) - set(taken):
+        assert sum(len(terms[other]) for other in taken if other < number) + len(terms[number]) > room
 
 
 class Recorder:

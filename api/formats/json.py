@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from api.formats.translated import in_translation
-from api.speech import Segment, Transcript, Word
+from api.speech import LanguageDetection, Segment, Transcript, Word
 
 
-class WordBody(msgspec.Struct):
+class WordBody(msgspec.Struct, omit_defaults=True):
+    """The last two are there only where a keyword stands in the place of what was heard, which is `original`."""
+
     word: str
     start: float
     end: float
     speaker: str | None
+    boosted: bool = False
+    original: str | None = None
 
 
-class VerboseWordBody(WordBody):
+class VerboseWordBody(WordBody, kw_only=True):
     probability: float
 
 
 class SegmentBody(msgspec.Struct, omit_defaults=True):
-    """`translation` is there only when one was asked for."""
+    """`translation` is there only when one was asked for, `language` where the segments are in several."""
 
     start: float
     end: float
@@ -29,9 +35,12 @@ class SegmentBody(msgspec.Struct, omit_defaults=True):
     confidence: float
     words: list[WordBody]
     translation: str | None = None
+    language: str | None = None
 
 
 class VerboseSegmentBody(msgspec.Struct, omit_defaults=True):
+    """`code_switch`: some of its words seem to be in another language. `snr_db` is null where it was not measured."""
+
     id: int
     start: float
     end: float
@@ -41,8 +50,20 @@ class VerboseSegmentBody(msgspec.Struct, omit_defaults=True):
     avg_logprob: float
     no_speech_prob: float
     compression_ratio: float
+    language: str | None
+    code_switch: bool
+    snr_db: float | None
     words: list[VerboseWordBody]
     translation: str | None = None
+
+
+class LanguageDetectionBody(msgspec.Struct):
+    """How the languages were found out: among `candidates` (empty: all that the model knows), by so many `calls`, none
+    where the language was `given`."""
+
+    given: bool
+    candidates: tuple[str, ...]
+    calls: int
 
 
 class TranscriptBody(msgspec.Struct, omit_defaults=True):
@@ -60,11 +81,17 @@ class TranscriptBody(msgspec.Struct, omit_defaults=True):
 
 
 class VerboseTranscriptBody(msgspec.Struct, omit_defaults=True):
+    """`too_noisy`: all speech was below the signal-to-noise ratio that was asked for, and was not listened to."""
+
     task: str
     text: str
     language: str | None
     language_probability: float
+    languages: list[str]
+    language_detection: LanguageDetectionBody | None
     duration: float
+    snr_db: float | None
+    too_noisy: bool
     model: str
     segments: list[VerboseSegmentBody]
     words: list[VerboseWordBody]
@@ -76,12 +103,13 @@ class VerboseTranscriptBody(msgspec.Struct, omit_defaults=True):
 
 
 def write(transcript: Transcript) -> bytes:
+    in_several = len(transcript.languages) > 1
     return msgspec.json.encode(
         TranscriptBody(
             text=transcript.text,
             language=transcript.language,
             duration=_seconds(transcript.duration),
-            segments=[segment_body(segment) for segment in transcript.segments],
+            segments=[segment_body(segment, with_language=in_several) for segment in transcript.segments],
             speakers=list(transcript.speakers),
             warnings=transcript.warnings,
             id=transcript.id,
@@ -99,7 +127,11 @@ def write_verbose(transcript: Transcript) -> bytes:
             text=transcript.text,
             language=transcript.language,
             language_probability=transcript.language_probability,
+            languages=transcript.languages,
+            language_detection=_detection(transcript.detection),
             duration=_seconds(transcript.duration),
+            snr_db=_decibels(transcript.snr_db),
+            too_noisy=transcript.too_noisy,
             model=transcript.model,
             segments=segments,
             words=[word for segment in segments for word in segment.words],
@@ -112,18 +144,16 @@ def write_verbose(transcript: Transcript) -> bytes:
     )
 
 
-def segment_body(segment: Segment) -> SegmentBody:
+def segment_body(segment: Segment, *, with_language: bool = False) -> SegmentBody:
     return SegmentBody(
         start=_seconds(segment.start),
         end=_seconds(segment.end),
         text=segment.text,
         speaker=segment.speaker,
         confidence=round(segment.confidence, 3),
-        words=[
-            WordBody(word.text.strip(), _seconds(word.start), _seconds(word.end), segment.speaker)
-            for word in segment.words
-        ],
+        words=[WordBody(**_word(word), speaker=segment.speaker) for word in segment.words],
         translation=segment.translation,
+        language=segment.language if with_language else None,
     )
 
 
@@ -138,19 +168,35 @@ def _verbose_segment(number: int, segment: Segment) -> VerboseSegmentBody:
         avg_logprob=segment.avg_logprob,
         no_speech_prob=segment.no_speech_prob,
         compression_ratio=segment.compression_ratio,
-        words=[_verbose_word(word, segment.speaker) for word in segment.words],
+        language=segment.language,
+        code_switch=segment.code_switch,
+        snr_db=_decibels(segment.snr_db),
+        words=[
+            VerboseWordBody(**_word(word), speaker=segment.speaker, probability=round(word.probability, 3))
+            for word in segment.words
+        ],
         translation=segment.translation,
     )
 
 
-def _verbose_word(word: Word, speaker: str | None) -> VerboseWordBody:
-    return VerboseWordBody(
-        word=word.text.strip(),
-        start=_seconds(word.start),
-        end=_seconds(word.end),
-        speaker=speaker,
-        probability=round(word.probability, 3),
-    )
+def _word(word: Word) -> dict[str, Any]:
+    return {
+        "word": word.text.strip(),
+        "start": _seconds(word.start),
+        "end": _seconds(word.end),
+        "boosted": word.original is not None,
+        "original": word.original,
+    }
+
+
+def _detection(detection: LanguageDetection | None) -> LanguageDetectionBody | None:
+    if detection is None:
+        return None
+    return LanguageDetectionBody(detection.given, detection.candidates, detection.calls)
+
+
+def _decibels(ratio: float | None) -> float | None:
+    return None if ratio is None else round(ratio, 1)
 
 
 def _seconds(time: float) -> float:

@@ -69,20 +69,37 @@ class Busy:
 
 @dataclass
 class FakeRecognizer(Busy):
-    """Hears the word "tone" in every second of a window. `most_s` is how much of one it can write down at once."""
+    """Hears the word "tone" in every second of a window. `most_s` is how much of one it can write down at once. What is
+    loud is in the first of the `languages`, what is louder in the second, if there is one."""
 
     most_s: float = 30.0
     heard: str = "tone"
+    languages: tuple[str, ...] = ("en",)
+    probability: float = 0.9
     calls: list[tuple[str, int, DecodingOptions]] = field(default_factory=list)
 
     async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
         self.calls.append((model, pcm.size, options))
         await self.work()
+        found = {} if options.language is not None else self._identified(pcm, options.languages)
+        language = options.language or next(iter(found))
+        probability = found.get(language, 1.0)
+        if options.task == "identify":
+            return Recognition(language, probability, [], 0.0, 0.0, 1.0, 0.0, pcm.size / 16_000, found)
         decoded_s = min(pcm.size / 16_000, self.most_s)
-        words = [Word(f" {self.heard}", float(s), s + 0.5, 0.9) for s in range(max(1, int(decoded_s)))]
+        words = [Word(f" {self.heard}", float(s), s + 0.5, self.probability) for s in range(max(1, int(decoded_s)))]
         text = "".join(word.word for word in words).strip()
         segment = Segment(0.0, words[-1].end, text, words if options.word_timestamps else [])
-        return Recognition(options.language or "en", 1.0, [segment], -0.1, 0.0, 1.0, 0.0, decoded_s)
+        return Recognition(language, probability, [segment], -0.1, 0.0, 1.0, 0.0, decoded_s, found)
+
+    def _identified(self, pcm: Pcm, among: Sequence[str]) -> dict[str, float]:
+        """By how much of the speech is in each."""
+        known = [language for language in self.languages if not among or language in among] or list(among)
+        loudness = np.abs(pcm[: pcm.size // 512 * 512].reshape(-1, 512).astype(np.float32)).mean(axis=1)
+        spoken = loudness[loudness > LOUD]
+        louder = float((spoken > LOUDER).mean()) if spoken.size else 0.0
+        shares = {known[0]: 1.0} if len(known) == 1 else {known[0]: 1 - louder, known[1]: louder}
+        return {language: share for language, share in sorted(shares.items(), key=lambda one: -one[1]) if share > 0}
 
 
 class FakeVoiceActivity:

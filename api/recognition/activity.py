@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from api.inference.base import Floats, Pcm, VoiceActivityDetector
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE
 from api.recognition.chunking import ChunkingPolicy, Span, WindowCutter
+from api.recognition.quality import LevelMeter, Levels
 from api.speech import SAMPLE_RATE_HZ
 
 # One call for some seconds of audio: few calls, yet short enough to share batches with live streams.
@@ -20,12 +21,13 @@ STEP_SAMPLES = STEP_FRAMES * ACTIVITY_FRAME_SAMPLES
 
 @dataclass(frozen=True, slots=True)
 class SpeechWindow:
-    """PCM with speech in it, (samples,) at 16 kHz, where in the recording it begins, in samples, and the probability of
-    speech in each of its frames of 32 ms."""
+    """PCM with speech in it, (samples,) at 16 kHz, where in the recording it begins, in samples, the probability of
+    speech in each of its frames of 32 ms, and how loud speech and noise are in all of it."""
 
     start: int
     pcm: Pcm
     activity: Floats
+    levels: Levels = field(default_factory=Levels)
 
     @property
     def start_s(self) -> float:
@@ -34,12 +36,13 @@ class SpeechWindow:
     def part(self, span: Span) -> SpeechWindow:
         """Frames from its start on."""
         first, last = span.start * ACTIVITY_FRAME_SAMPLES, span.end * ACTIVITY_FRAME_SAMPLES
-        return SpeechWindow(self.start + first, self.pcm[first:last], self.activity[span.start : span.end])
+        activity = self.activity[span.start : span.end]
+        return SpeechWindow(self.start + first, self.pcm[first:last], activity, self.levels)
 
     def after(self, samples: int) -> SpeechWindow:
         """The rest of it."""
         activity = self.activity[samples // ACTIVITY_FRAME_SAMPLES :]
-        return SpeechWindow(self.start + samples, self.pcm[samples:], activity)
+        return SpeechWindow(self.start + samples, self.pcm[samples:], activity, self.levels)
 
 
 class Listener(Protocol):
@@ -61,6 +64,7 @@ class VoiceActivity:
         self._audio: list[Pcm] = []
         self._probabilities = np.zeros(0, dtype=np.float32)  # of the kept audio
         self._start = 0  # where the kept audio begins, in samples
+        self._meter = LevelMeter()
         self.heard = 0
 
     async def hear(self, audio: Pcm) -> Floats:
@@ -71,7 +75,11 @@ class VoiceActivity:
         self._audio.append(audio)
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self.heard += audio.size
+        self._meter.hear(audio, probabilities)
         return probabilities
+
+    def levels(self, span: Span) -> Levels:
+        return self._meter.levels(span)
 
     def window(self, span: Span) -> SpeechWindow:
         start, end = span.start * ACTIVITY_FRAME_SAMPLES, span.end * ACTIVITY_FRAME_SAMPLES
@@ -82,6 +90,7 @@ class VoiceActivity:
             start,
             audio[start - self._start : end - self._start].copy(),
             self._probabilities[span.start - kept : span.end - kept].copy(),
+            self._meter.levels(span),
         )
 
     def forget(self, before_frame: int) -> None:
@@ -93,12 +102,14 @@ class VoiceActivity:
             self._audio[0] = self._audio[0][until - self._start :].copy()
             self._start = until
         self._probabilities = self._probabilities[(self._start - before) // ACTIVITY_FRAME_SAMPLES :]
+        self._meter.forget(before_frame)
 
 
 class SpeechWindows:
-    """The speech of a recording as windows. `duration_s` is what was heard of it so far.
+    """The speech of a recording as windows. `duration_s` is what was heard of it so far, `levels` those of the windows.
 
-    A `listener` hears all of the recording on the way.
+    A `listener` hears all of the recording on the way. Windows below `snr_floor_db` are left out; `left_out_s` is how
+    long they were, and `too_noisy` says that there was no other speech.
     """
 
     def __init__(
@@ -106,14 +117,23 @@ class SpeechWindows:
         detector: VoiceActivityDetector,
         policy: ChunkingPolicy | None = None,
         listener: Listener | None = None,
+        snr_floor_db: float | None = None,
     ) -> None:
         self._listener = listener
+        self._floor_db = snr_floor_db
+        self._came = False
+        self.levels = Levels()
+        self.left_out_s = 0.0
         self._cutter = WindowCutter(policy)
         self._activity = VoiceActivity(detector)
 
     @property
     def duration_s(self) -> float:
         return self._activity.heard / SAMPLE_RATE_HZ
+
+    @property
+    def too_noisy(self) -> bool:
+        return self.left_out_s > 0 and not self._came
 
     async def of(self, blocks: AsyncIterator[Pcm]) -> AsyncGenerator[SpeechWindow, None]:
         unheard: list[Pcm] = []
@@ -132,13 +152,22 @@ class SpeechWindows:
                 yield window
         if self._listener is not None:
             await self._listener.end()
-        for span in self._cutter.flush():
-            yield self._activity.window(span)
+        for window in self._heeded(self._cutter.flush()):
+            yield window
 
     async def _hear(self, audio: Pcm) -> AsyncIterator[SpeechWindow]:
         probabilities = await self._activity.hear(audio)
         if self._listener is not None:
             await self._listener.hear(audio, probabilities)
-        for span in self._cutter.push(probabilities.tolist()):
-            yield self._activity.window(span)
+        for window in self._heeded(self._cutter.push(probabilities.tolist())):
+            yield window
         self._activity.forget(self._cutter.settled)
+
+    def _heeded(self, spans: Iterable[Span]) -> Iterator[SpeechWindow]:
+        for window in map(self._activity.window, spans):
+            self.levels += window.levels
+            if window.levels.is_below(self._floor_db):
+                self.left_out_s += window.pcm.size / SAMPLE_RATE_HZ
+            else:
+                self._came = True
+                yield window

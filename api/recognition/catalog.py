@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from api.errors import InferenceUnavailable, InvalidRequest, UnknownModel
@@ -35,6 +35,12 @@ class SpeechModel:
                 f"use auto or one of {', '.join(self.card.languages)}."
             )
         return language
+
+    def candidates(self, wanted: Sequence[str]) -> tuple[str, ...]:
+        """The languages with these codes, each once, in their order; none, which is any, where `auto` is one of them.
+        Raises InvalidRequest where the model does not know one."""
+        languages = [self.language(code) for code in wanted]
+        return () if None in languages else tuple(dict.fromkeys(code for code in languages if code is not None))
 
 
 class ModelCatalog:

@@ -53,7 +53,12 @@ SHORT_WINDOWS = ChunkingPolicy(max_window=frames(10))
 
 def policy_for(min_window_frames: int) -> ChunkingPolicy:
     """What bench/windows.py found best for a model by its shortest window, in frames of 10 ms."""
-    return FULL_WINDOWS if min_window_frames >= FULL_WINDOW_FRAMES else SHORT_WINDOWS
+    return FULL_WINDOWS if are_padded(min_window_frames) else SHORT_WINDOWS
+
+
+def are_padded(min_window_frames: int) -> bool:
+    """Whether a model pads all windows to the full length."""
+    return min_window_frames >= FULL_WINDOW_FRAMES
 
 
 class WindowCutter:

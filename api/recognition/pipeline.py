@@ -3,31 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import add
 from os import fstat
 from typing import Protocol
-
-import msgspec
 
 from api.audio.denoising import FOR_RECOGNITION_DB, denoised
 from api.audio.media import Audio, DecoderLimits, announced_s, decode, decode_channels
 from api.audio.resampling import resampled
-from api.concurrency import in_order, together
+from api.concurrency import together
 from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Inference, Pcm
 from api.inference.contracts import DecodingOptions, ModelCard
-from api.recognition.activity import SpeechWindow, SpeechWindows
+from api.recognition.activity import SpeechWindows
 from api.recognition.catalog import SpeechModel
 from api.recognition.channels import apart
-from api.recognition.chunking import ChunkingPolicy, policy_for
+from api.recognition.chunking import ChunkingPolicy, are_padded, policy_for
 from api.recognition.diarization import Turn, told_apart
+from api.recognition.keywords import hotwords
+from api.recognition.languages import SwitchPolicy
+from api.recognition.multilingual import MultilingualListener, SpokenLanguages
 from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from api.recognition.windows import WindowRecognizer
 from api.recognition.wording import Wording
 from api.speech import SAMPLE_RATE_HZ, Segment, Transcript
 
+MOST_TIMES = 10
+"""That a warning names."""
 SURELY_SHORT_BYTES = 100_000
 """A file as small as this is rarely longer than the minute that is paid for anyway; asking it would take longer."""
 
@@ -45,7 +50,7 @@ class TranscriptionOptions:
     model: SpeechModel
     language: str | None = None
     languages: tuple[str, ...] = ()
-    wording: Wording = Wording()
+    wording: Wording = field(default_factory=Wording)
     snr_floor_db: float | None = None
     word_timestamps: bool = True
     speakers: SpeakerBounds | None = None
@@ -76,14 +81,17 @@ class Unmetered:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What was said in one stream of audio, and who spoke when; None where that is not asked for or not known."""
+    """What was said in one stream of audio, and who spoke when; None where that is not asked for or not known.
+    `left_out_s` of it were below the floor, all of its speech where it is `too_noisy`."""
 
-    language: str | None
-    language_probability: float
+    languages: SpokenLanguages
     duration_s: float
     segments: list[Segment]
     turns: list[Turn] | None
     warnings: list[str]
+    snr_db: float | None
+    left_out_s: float
+    too_noisy: bool
 
 
 class Transcriber:
@@ -98,8 +106,10 @@ class Transcriber:
         windows_in_flight: int,
         beam_size: int,
         policy: ChunkingPolicy | None = None,
+        switches: SwitchPolicy | None = None,
     ) -> None:
-        """`decoders` bounds how many decode at a time. `policy` cuts for every model; without it each model's own."""
+        """`decoders` bounds how many decode at a time. `policy` cuts for every model; without it each model's own.
+        `switches` says when a language is taken for another one."""
         self._inference = inference
         self._recognizer = WindowRecognizer(inference.recognizer)
         self._limits = limits
@@ -107,6 +117,7 @@ class Transcriber:
         self._windows_in_flight = windows_in_flight
         self._beam_size = beam_size
         self._policy = policy
+        self._switches = switches or SwitchPolicy()
 
     async def transcribe(self, source: int, options: TranscriptionOptions, meter: Meter | None = None) -> Transcript:
         """The transcript of the open file `source`. Cancelling it ends the decoder and every call to the models.
@@ -125,7 +136,7 @@ class Transcriber:
         segments, speakers = heard.segments, list[str]()
         if heard.turns is not None:
             segments, speakers = told_apart(segments, heard.turns)
-        return _transcript(heard, segments, speakers, options, [*audio.warnings, *heard.warnings])
+        return await _transcript(heard, segments, speakers, options, [*audio.warnings, *heard.warnings])
 
     async def _transcribe_channels(self, source: int, options: TranscriptionOptions, meter: Meter) -> Transcript:
         """Every channel by itself, all at the same time."""
@@ -139,9 +150,15 @@ class Transcriber:
             for segment in channel.segments
         ]
         segments.sort(key=lambda segment: segment.start)
-        spoken = max(heard, key=lambda channel: sum(segment.end - segment.start for segment in channel.segments))
+        spoken = max(heard, key=_spoken_s)
         speakers = [name for name, channel in zip(names, heard, strict=True) if channel.segments]
-        return _transcript(spoken, segments, speakers, options, audio.warnings)
+        spoken = replace(
+            spoken,
+            languages=reduce(add, (channel.languages for channel in heard)),
+            left_out_s=sum(channel.left_out_s for channel in heard),
+            too_noisy=any(channel.too_noisy for channel in heard) and not segments,
+        )
+        return await _transcript(spoken, segments, speakers, options, audio.warnings)
 
     @asynccontextmanager
     async def _decoded(self, source: int, options: TranscriptionOptions, meter: Meter) -> AsyncIterator[Audio]:
@@ -167,31 +184,40 @@ class Transcriber:
             diarizer = Diarizer(self._inference.speakers, options.diarization, speakers, self._windows_in_flight)
         elif speakers is not None:
             warnings.append("Who speaks could not be told: no diarization models are deployed.")
-        windows = SpeechWindows(self._inference.voice_activity, policy, diarizer)
-        language, probability = options.language, 1.0
+        windows = SpeechWindows(self._inference.voice_activity, policy, diarizer, options.snr_floor_db)
+        listener = MultilingualListener(
+            self._recognizer,
+            options.model.deployment,
+            self._decoding(options),
+            self._switches,
+            self._windows_in_flight,
+            padded=are_padded(options.model.card.min_window_frames),
+        )
         segments: list[Segment] = []
-        model = options.model.deployment
-        decoding = DecodingOptions(language, word_timestamps=options.word_timestamps, beam_size=self._beam_size)
         async with aclosing(diarizer) if diarizer else nullcontext(), aclosing(windows.of(blocks)) as speech:
-            # Windows are independent but for the language: the first one with words in it decides for all.
-            while language is None and (window := await anext(speech, None)) is not None:
-                first = await self._recognizer.recognize(model, window, decoding)
-                if first.segments:
-                    language, probability, segments = first.language, first.language_probability, first.segments
-            decoding = msgspec.structs.replace(decoding, language=language)
-
-            async def recognize(window: SpeechWindow) -> list[Segment]:
-                return (await self._recognizer.recognize(model, window, decoding)).segments
-
-            async with aclosing(in_order(speech, recognize, self._windows_in_flight)) as answers:
+            async with aclosing(listener.of(speech)) as answers:
                 async for of_window in answers:
                     segments += of_window
-            if diarizer is not None:
+            if diarizer is not None and not windows.too_noisy:
                 try:
                     turns = await diarizer.turns()
                 except (InferenceFailed, InferenceUnavailable) as failure:
                     warnings.append(f"Who speaks could not be told. {failure}")
-        return Heard(language, probability, windows.duration_s, segments, turns, warnings)
+        return Heard(
+            listener.languages, windows.duration_s, segments, turns, warnings,
+            windows.levels.snr_db, windows.left_out_s, windows.too_noisy,
+        )  # fmt: skip
+
+    def _decoding(self, options: TranscriptionOptions) -> DecodingOptions:
+        card, keywords = options.model.card, options.wording.keywords
+        possible = options.languages or card.languages
+        return DecodingOptions(
+            language=possible[0] if options.language is None and len(possible) == 1 else options.language,
+            languages=options.languages,
+            hotwords=hotwords(keywords) if card.prompts else (),
+            word_timestamps=options.word_timestamps or bool(keywords),
+            beam_size=self._beam_size,
+        )
 
 
 async def metered(blocks: AsyncIterator[Pcm], meter: Meter, rate_hz: int) -> AsyncIterator[Pcm]:
@@ -203,15 +229,43 @@ async def metered(blocks: AsyncIterator[Pcm], meter: Meter, rate_hz: int) -> Asy
         yield block
 
 
-def _transcript(
+def _spoken_s(heard: Heard) -> tuple[float, float]:
+    """How much is said in it, and where nothing is, how much would have been."""
+    return sum(segment.end - segment.start for segment in heard.segments), heard.left_out_s
+
+
+def _left_out(heard: Heard, floor_db: float) -> str:
+    if heard.too_noisy:
+        return f"All speech in the recording is below {floor_db:g} dB signal-to-noise ratio: nobody listened to it."
+    return f"{heard.left_out_s:.1f} s of speech are below {floor_db:g} dB signal-to-noise ratio, and are left out."
+
+
+def _code_switches(segments: Sequence[Segment]) -> list[str]:
+    times = [f"{segment.start:.1f} s" for segment in segments if segment.code_switch]
+    if not times:
+        return []
+    shown = ", ".join(times[:MOST_TIMES]) + (", …" if len(times) > MOST_TIMES else "")
+    return [f"Some words seem to be in another language than the phrase that they are in: at {shown}."]
+
+
+async def _transcript(
     heard: Heard, segments: list[Segment], speakers: list[str], options: TranscriptionOptions, warnings: list[str]
 ) -> Transcript:
+    if heard.left_out_s and options.snr_floor_db is not None:
+        warnings = [*warnings, _left_out(heard, options.snr_floor_db)]
+    language, probability = heard.languages.main
+    segments = await asyncio.to_thread(options.wording.of, segments)  # long recordings have many words
+    if not options.word_timestamps:
+        segments = [replace(segment, words=()) for segment in segments]
     return Transcript(
-        language=heard.language,
-        language_probability=heard.language_probability,
+        language=None if heard.too_noisy else language,
+        language_probability=probability,
         duration=heard.duration_s,
         segments=tuple(segments),
         model=options.model.served_by,
         speakers=tuple(speakers),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_code_switches(segments)),
+        snr_db=heard.snr_db,
+        too_noisy=heard.too_noisy,
+        detection=heard.languages.detection,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -19,9 +20,12 @@ MIN_PROGRESS = SAMPLE_RATE_HZ  # a second: a decoding that is cut off before it 
 
 @dataclass(frozen=True, slots=True)
 class Recognized:
+    """`languages` are the likeliest ones with their probabilities, `language` alone where it was given."""
+
     language: str
     language_probability: float
     segments: list[Segment]
+    languages: Mapping[str, float] = field(default_factory=dict)
 
 
 class WindowRecognizer:
@@ -51,6 +55,12 @@ class WindowRecognizer:
                 segments = filled_in(segments, found, span, window)
         return replace(heard, segments=segments)
 
+    async def identify(self, model: str, window: SpeechWindow, among: Sequence[str]) -> Mapping[str, float]:
+        """The likeliest of these languages, or of all where there are none, with their probabilities. Raises
+        InferenceUnavailable, InferenceFailed."""
+        options = DecodingOptions(languages=tuple(among), task="identify", word_timestamps=False)
+        return _languages(await self._recognizer.recognize(model, window.pcm, options, live=self._live))
+
     async def _recognize(self, model: str, window: SpeechWindow, options: DecodingOptions) -> Recognized:
         first = recognition = await self._recognizer.recognize(model, window.pcm, options, live=self._live)
         segments = _segments(window, first)
@@ -59,7 +69,11 @@ class WindowRecognizer:
             options = msgspec.structs.replace(options, language=first.language)
             recognition = await self._recognizer.recognize(model, window.pcm, options, live=self._live)
             segments += _segments(window, recognition)
-        return Recognized(first.language, first.language_probability, segments)
+        return Recognized(first.language, first.language_probability, segments, _languages(first))
+
+
+def _languages(recognition: Recognition) -> Mapping[str, float]:
+    return recognition.candidates or {recognition.language: recognition.language_probability}
 
 
 def _segments(window: SpeechWindow, recognition: Recognition) -> list[Segment]:
@@ -77,6 +91,8 @@ def _segments(window: SpeechWindow, recognition: Recognition) -> list[Segment]:
             avg_logprob=recognition.avg_logprob,
             no_speech_prob=recognition.no_speech_prob,
             compression_ratio=recognition.compression_ratio,
+            language=recognition.language,
+            snr_db=window.levels.snr_db,
         )
         for segment in recognition.segments
     ]

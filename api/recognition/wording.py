@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api.recognition.keywords import Keyword, boosted
+from api.recognition.normalization import normalized
+from api.recognition.scripts import in_own_script
 from api.speech import Segment
 
 
@@ -23,4 +25,8 @@ class Wording:
         written = list(segments)
         if self.keywords:
             written = boosted(written, self.keywords)
+        if self.script_correction:
+            written = in_own_script(written, [keyword.term for keyword in self.keywords])
+        if self.normalize:
+            written = normalized(written)
         return written

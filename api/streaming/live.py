@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from api.errors import NoSlot
 from api.inference.base import Inference
+from api.recognition.languages import SwitchPolicy
 from api.streaming.options import StreamBounds, StreamOptions
 from api.streaming.session import StreamSession
 
@@ -16,11 +17,15 @@ RETRY_AFTER_S = 10
 class LiveTranscriber:
     """`running` counts the slots that are taken."""
 
-    def __init__(self, inference: Inference, bounds: StreamBounds, *, max_streams: int, beam_size: int) -> None:
+    def __init__(
+        self, inference: Inference, bounds: StreamBounds, *, max_streams: int, beam_size: int, switches: SwitchPolicy
+    ) -> None:
+        """`switches` says when a language is taken for another one."""
         self._inference = inference
         self._bounds = bounds
         self._max_streams = max_streams
         self._beam_size = beam_size
+        self._switches = switches
         self.running = 0
 
     @contextmanager
@@ -37,4 +42,4 @@ class LiveTranscriber:
             self.running -= 1
 
     def session(self, options: StreamOptions) -> StreamSession:
-        return StreamSession(self._inference, options, self._bounds, beam_size=self._beam_size)
+        return StreamSession(self._inference, options, self._bounds, beam_size=self._beam_size, switches=self._switches)

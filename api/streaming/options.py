@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from api.recognition.catalog import SpeechModel
 from api.recognition.chunking import frames, policy_for
@@ -21,12 +21,13 @@ class StreamOptions:
     model: SpeechModel
     language: str | None = None
     languages: tuple[str, ...] = ()
-    wording: Wording = Wording()
+    wording: Wording = field(default_factory=Wording)
     snr_floor_db: float | None = None
     partial_interval_s: float = 0.3
     min_silence_s: float = 0.5
     max_utterance_s: float | None = None
     diarize: bool = False
+    max_speakers: int | None = None
     diarization: DiarizationPlan | None = None
 
     @property

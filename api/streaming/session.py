@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import AsyncGenerator, Coroutine
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
@@ -23,12 +23,14 @@ from api.inference.base import Floats, Inference
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, SPEAKER_WINDOW_SAMPLES, DecodingOptions
 from api.recognition.activity import VoiceActivity
 from api.recognition.chunking import FRAME_S, Span, frames
+from api.recognition.keywords import hotwords
+from api.recognition.languages import LanguageTrack, Phrase, SwitchPolicy, has_another_script, speech_s
 from api.recognition.windows import Recognized, WindowRecognizer
 from api.speech import SAMPLE_RATE_HZ, Segment, Word, text_of
 from api.streaming.agreement import LocalAgreement, end_of
 from api.streaming.cutting import before, cut_frame
 from api.streaming.endpointing import SPEECH, Endpointer
-from api.streaming.events import Delayed, Ended, Event, Final, Partial, Resumed, Warned
+from api.streaming.events import Delayed, Ended, Event, Final, Partial, Resumed, TooNoisy, Warned
 from api.streaming.options import StreamBounds, StreamOptions
 from api.streaming.speakers import OnlineSpeakers
 
@@ -37,14 +39,13 @@ from api.streaming.speakers import OnlineSpeakers
 HEAR_FRAMES, HEAR_AT_MOST_FRAMES = frames(0.16), frames(2)
 UTTERANCES_WAITING = 2
 """Ended, and not settled yet; while there are so many, no more is heard."""
-SURE_LANGUAGE = 0.8
-"""An utterance whose language is this probable decides for the rest of the session."""
 GAP_S, LONGEST_FRAME_S = 2.0, 10.0
 """A client that sends nothing for this long counts as silent, from the end of its last frame's audio on."""
 NOTICE_S = 1.5
 """Models that take longer than this are worth a word to whoever waits, and every so often another."""
 TICK_S = 0.25
 """How often to look, while somebody speaks, whether a draft or a gap is due."""
+DEFAULT_SWITCHES = SwitchPolicy()
 PORTION_BYTES = 32_000
 SPEAKER_CONTEXT = SPEAKER_WINDOW_SAMPLES // ACTIVITY_FRAME_SAMPLES
 SAMPLE_BYTES = 2
@@ -54,9 +55,11 @@ R = TypeVar("R")
 
 @dataclass(slots=True)
 class _Utterance:
-    """`end` is None while it is being spoken. `prompt` is what was said right before it, without a pause."""
+    """In one of these languages, if there are any. `end` is None while it is being spoken. `prompt` is what was said
+    right before it, without a pause."""
 
     start: int
+    languages: tuple[str, ...]
     end: int | None = None
     prompt: str = ""
     agreement: LocalAgreement = field(default_factory=LocalAgreement)
@@ -78,7 +81,15 @@ class _Call(Generic[R]):
 class StreamSession:
     """Lives while `events` is iterated over; closing that cancels every call to the models."""
 
-    def __init__(self, inference: Inference, options: StreamOptions, bounds: StreamBounds, *, beam_size: int) -> None:
+    def __init__(
+        self,
+        inference: Inference,
+        options: StreamOptions,
+        bounds: StreamBounds,
+        *,
+        beam_size: int,
+        switches: SwitchPolicy = DEFAULT_SWITCHES,
+    ) -> None:
         self._options = options
         self._bounds = bounds
         self._beam_size = beam_size
@@ -87,7 +98,7 @@ class StreamSession:
         self._endpointer = Endpointer(frames(options.min_silence_s))
         self._speakers: OnlineSpeakers | None = None
         if options.diarize and options.diarization is not None:
-            self._speakers = OnlineSpeakers(inference.speakers, options.diarization)
+            self._speakers = OnlineSpeakers(inference.speakers, options.diarization, options.max_speakers)
 
         self._wake = asyncio.Event()
         self._room = asyncio.Event()
@@ -101,8 +112,9 @@ class StreamSession:
         self._drafted_at = -math.inf
         self._open: _Utterance | None = None
         self._ended: deque[_Utterance] = deque()
-        self._language = options.language
-        self._spoken: str | None = None
+        self._languages = _possible(options.language, options.languages)
+        self._track = LanguageTrack(switches)
+        self._spoken_s: Counter[str] = Counter()
         self._texts: list[str] = []
 
     async def feed(self, frame: bytes) -> None:
@@ -120,6 +132,10 @@ class StreamSession:
             self._inbox += frame[start : start + PORTION_BYTES]
             self._silent_from = monotonic() + min(len(frame) / BYTES_PER_S, LONGEST_FRAME_S) + GAP_S
             self._wake.set()
+
+    def change_languages(self, language: str | None, languages: Sequence[str]) -> None:
+        """What is spoken from the next utterance on, as in StreamOptions."""
+        self._languages = _possible(language, languages)
 
     def stop(self) -> None:
         """That was all of it; what is kept is still transcribed."""
@@ -157,7 +173,8 @@ class StreamSession:
                 call.task.cancel()
             await asyncio.gather(*(call.task for call in self._calls()), return_exceptions=True)
             self._hearing = self._recognizing = None  # an error of theirs holds a frame with audio in it
-        yield Ended(" ".join(self._texts), self._spoken, self._received / BYTES_PER_S, self._options.model.served_by)
+        spoken = max(self._spoken_s, key=self._spoken_s.__getitem__, default=None)
+        yield Ended(" ".join(self._texts), spoken, self._received / BYTES_PER_S, self._options.model.served_by)
 
     def _collect(self) -> list[Event]:
         """What the calls that have been answered bring."""
@@ -205,12 +222,12 @@ class StreamSession:
     def _follow(self, spans: list[Span]) -> None:
         """Speech has ended in these spans, and may have begun after them."""
         for span in spans:
-            utterance, self._open = self._open or _Utterance(span.start), None
+            utterance, self._open = self._open or _Utterance(span.start, self._languages), None
             utterance.end = span.end
             self._ended.append(utterance)
         begun = self._endpointer.open
         if begun is not None and self._open is None:
-            self._open = _Utterance(begun.start)
+            self._open = _Utterance(begun.start, self._languages)
         needed = min([self._endpointer.settled, *(utterance.start for utterance in self._ended)])
         context = SPEAKER_CONTEXT if self._speakers is not None else 0
         self._activity.forget(max(0, needed - context))
@@ -247,28 +264,37 @@ class StreamSession:
     async def _draft(self, utterance: _Utterance, end: int) -> list[Event]:
         self._drafted_at = monotonic()
         utterance.drafted = end
+        if self._too_noisy(Span(utterance.start, end)) is not None:
+            return []
         return self._show(utterance, await self._ask(utterance, end, draft=True))
 
     async def _answer(self, utterance: _Utterance, end: int) -> list[Event]:
-        utterance.drafted = end
+        utterance.drafted = utterance.answered = end
+        if self._too_noisy(Span(utterance.start, end)) is not None:
+            return []
         utterance.answer = await self._ask(utterance, end)
-        utterance.answered = end
         return self._show(utterance, utterance.answer)
 
     async def _settle(self, utterance: _Utterance) -> list[Event]:
         """The utterance has ended."""
         assert utterance.end is not None
+        if (noisy := self._too_noisy(Span(utterance.start, utterance.end))) is not None:
+            self._ended.popleft()
+            return [*_taken_back(utterance), noisy]
         if utterance.answer is None or utterance.answered != utterance.end:
             utterance.answer = await self._ask(utterance, utterance.end)
         finals = await self._finals(utterance.answer, utterance.answer.segments, Span(utterance.start, utterance.end))
         self._ended.popleft()
-        if not finals and utterance.shown is not None:
-            return [Partial("", "", utterance.shown.start)]
-        return finals
+        return finals or _taken_back(utterance)
 
     async def _cut(self, utterance: _Utterance) -> list[Event]:
         """The utterance has become too long: settle its first part, up to the end of a word."""
         span = Span(utterance.start, self._endpointer.position)
+        if (noisy := self._too_noisy(span)) is not None:
+            cut = cut_frame([], self._activity.window(span))
+            self._open = _Utterance(cut, utterance.languages)
+            self._endpointer.split(cut)
+            return [*_taken_back(utterance), replace(noisy, end=cut * FRAME_S)]
         heard = await self._ask(utterance, span.end)
         cut = cut_frame(_words(heard), self._activity.window(span))
         segments = before(cut, heard.segments)
@@ -277,16 +303,42 @@ class StreamSession:
         committed = utterance.agreement.committed
         carried = LocalAgreement(committed[end_of(said, committed) :])
         prompt = text_of(said) if self._options.model.card.prompts else ""
-        self._open = _Utterance(cut, prompt=prompt, agreement=carried, shown=utterance.shown)
+        self._open = _Utterance(cut, utterance.languages, prompt=prompt, agreement=carried, shown=utterance.shown)
         self._endpointer.split(cut)
         return finals
 
+    def _too_noisy(self, span: Span) -> TooNoisy | None:
+        """What to say of speech that is below the floor, instead of asking what it is."""
+        levels = self._activity.levels(span)
+        if levels.snr_db is None or not levels.is_below(self._options.snr_floor_db):
+            return None
+        return TooNoisy(span.start * FRAME_S, span.end * FRAME_S, levels.snr_db)
+
     async def _ask(self, utterance: _Utterance, end: int, *, draft: bool = False) -> Recognized:
-        options = DecodingOptions(language=self._language, prompt=utterance.prompt, beam_size=self._beam_size)
+        """What was said up to then. What is too short or too uncertain to be in another language than what was said
+        before is asked again in that one."""
+        languages, keywords = utterance.languages, self._options.wording.keywords
+        options = DecodingOptions(
+            language=languages[0] if len(languages) == 1 else None,
+            languages=languages,
+            prompt=utterance.prompt,
+            hotwords=hotwords(keywords) if self._options.model.card.prompts else (),
+            beam_size=self._beam_size,
+        )
         if draft:
             options = msgspec.structs.replace(options, beam_size=1, temperatures=(0.0,))
-        window = self._activity.window(Span(utterance.start, end))
-        return await self._recognizer.recognize(self._options.model.deployment, window, options, draft=draft)
+        span = Span(utterance.start, end)
+        window, model = self._activity.window(span), self._options.model.deployment
+        heard = await self._recognizer.recognize(model, window, options, draft=draft)
+        if options.language is not None or not heard.segments:
+            return heard
+        self._track.restrict(languages)
+        language = self._track.would_be(Phrase(span, speech_s(window.activity), heard.languages))
+        if language == heard.language:
+            return heard
+        options = msgspec.structs.replace(options, language=language)
+        again = await self._recognizer.recognize(model, window, options, draft=draft)
+        return replace(again, languages=heard.languages)
 
     def _show(self, utterance: _Utterance, heard: Recognized) -> list[Event]:
         """The new state of an utterance that is being spoken, if it is new."""
@@ -303,9 +355,10 @@ class StreamSession:
         """The segments, which are what was said in the span, with their speakers."""
         if not segments:
             return []
-        self._spoken = heard.language
-        if heard.language_probability >= SURE_LANGUAGE:
-            self._language = heard.language
+        seconds = speech_s(self._activity.window(span).activity)
+        self._spoken_s.update({heard.language: seconds})
+        self._track.decide([Phrase(span, seconds, heard.languages)])
+        segments = [replace(one, code_switch=has_another_script(one)) for one in segments]
         warnings: list[Event] = []
         if self._speakers is not None:
             try:
@@ -313,8 +366,18 @@ class StreamSession:
             except (InferenceFailed, InferenceUnavailable) as failure:
                 self._speakers = None
                 warnings.append(Warned(f"Who speaks cannot be told any more. {failure}"))
+        segments = self._options.wording.of(segments)
         self._texts += [segment.text for segment in segments]
         return [*warnings, *(Final(segment, heard.language) for segment in segments)]
+
+
+def _possible(language: str | None, languages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(languages) if language is None else (language,)
+
+
+def _taken_back(utterance: _Utterance) -> list[Event]:
+    """What was shown of it is not there any more."""
+    return [Partial("", "", utterance.shown.start)] if utterance.shown is not None else []
 
 
 def _words(heard: Recognized) -> list[Word]:

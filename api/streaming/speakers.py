@@ -36,8 +36,9 @@ class OnlineSpeakers:
     a voice that is heard alone for long enough, and further from all known ones than speakers are, is a new speaker.
     """
 
-    def __init__(self, models: SpeakerModels, plan: DiarizationPlan) -> None:
+    def __init__(self, models: SpeakerModels, plan: DiarizationPlan, most: int | None = None) -> None:
         self._models = models
+        self._most = min(most or MAX_SPEAKERS, MAX_SPEAKERS)
         self._policy = plan.clustering
         self._sums: Doubles = np.zeros((0, 0))  # of unit vectors, (speakers, d)
         self._counts: list[int] = []
@@ -85,7 +86,7 @@ class OnlineSpeakers:
         known = list(sure)
         for index, unit in enumerate(units):
             distances = np.linalg.norm(self._means() - unit, axis=1)
-            is_new = sure[index] and len(self._counts) < MAX_SPEAKERS and (distances > self._policy.threshold).all()
+            is_new = sure[index] and len(self._counts) < self._most and (distances > self._policy.threshold).all()
             if is_new or not self._counts:
                 self._sums = np.concatenate([self._sums, unit[None]])
                 self._counts.append(1)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import TypeVar
 
 import ctranslate2
 import msgspec
@@ -22,6 +22,8 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from faster_whisper.tokenizer import _LANGUAGE_CODES as KNOWN_LANGUAGES
 from faster_whisper.tokenizer import Tokenizer
 from faster_whisper.transcribe import get_compression_ratio, get_suppressed_tokens
+from payloads import DecodingOptions, Recognition, Segment, Word
+from prompts import fitting
 from threadpoolctl import threadpool_limits
 from tokenizers import Tokenizer as VocabularyTokenizer
 from words import TextSpan, TimedWord, align_words
@@ -38,13 +40,13 @@ TAIL_FRAMES = 20
 LENGTH_STEP = 1.2
 DECODER_POSITIONS = 448
 MAX_TEXT_TOKENS = DECODER_POSITIONS // 2  # at which CTranslate2 stops, as Whisper does
-MAX_PROMPT_TOKENS = DECODER_POSITIONS // 2 - 1  # what Whisper leaves to the text before a window
 
 # Radford et al. 2022, section 4.5: when a decoding is repetitive or unlikely, try the next temperature.
 MAX_COMPRESSION_RATIO = 2.4
 MIN_AVG_LOGPROB = -1.0
 SILENCE_NO_SPEECH_PROB = 0.6
 SAMPLED_HYPOTHESES = 5
+LEAST_CANDIDATE, MOST_CANDIDATES = 0.01, 10  # languages that an answer names: how probable, how many
 MIN_ROUNDS = 4  # of the same words at the end, and the decoder has gone in circles
 
 Pcm = npt.NDArray[np.int16]
@@ -54,61 +56,6 @@ Key = TypeVar("Key", bound=Hashable)
 
 class WindowError(ValueError):
     """One window or its options cannot be processed; the others in its batch can."""
-
-
-class DecodingOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to decode one window. `language` None means: detect it, among `languages` if there are any. The task
-    `identify` does no more than that."""
-
-    language: str | None = None
-    languages: Annotated[tuple[str, ...], msgspec.Meta(max_length=100)] = ()
-    task: Literal["transcribe", "translate", "identify"] = "transcribe"
-    prompt: Annotated[str, msgspec.Meta(max_length=10_000)] = ""
-    hotwords: Annotated[tuple[Annotated[str, msgspec.Meta(max_length=200)], ...], msgspec.Meta(max_length=1000)] = ()
-    """What may well be said, the most important first; as many of them as there is room for are used."""
-    segment_timestamps: bool = True
-    """False asks for text without time stamps: a window is one segment then."""
-    word_timestamps: bool = True
-    beam_size: Annotated[int, msgspec.Meta(ge=1, le=16)] = 5
-    temperatures: Annotated[
-        tuple[Annotated[float, msgspec.Meta(ge=0, le=1)], ...], msgspec.Meta(min_length=1, max_length=8)
-    ] = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
-
-
-class Word(msgspec.Struct, frozen=True):
-    """A word with the punctuation that belongs to it; times in seconds from the window's start."""
-
-    word: str
-    start: float
-    end: float
-    probability: float
-
-
-class Segment(msgspec.Struct, frozen=True):
-    """A phrase between two of Whisper's time stamps; `words` is empty where word times were not asked for."""
-
-    start: float
-    end: float
-    text: str
-    words: list[Word]
-
-
-class Recognition(msgspec.Struct, frozen=True):
-    """What was said in one window, and how sure the model is of it.
-
-    `decoded_s` is the window's length, or less where it held more words than the model can write at once. Where the
-    language was detected, `candidates` has the probabilities of the likeliest ones, which `language` is the first of.
-    """
-
-    language: str
-    language_probability: float
-    segments: list[Segment]
-    avg_logprob: float
-    no_speech_prob: float
-    compression_ratio: float
-    temperature: float
-    decoded_s: float
-    candidates: dict[str, float] = {}
 
 
 @dataclass(frozen=True)
@@ -193,19 +140,42 @@ class WhisperEngine:
     def _recognize(self, windows: Sequence[Window], frames: int) -> list[Recognition]:
         """Windows that are all padded to `frames`."""
         encoded = self._model.encode(_storage(np.stack([self._log_mel(window.pcm, frames) for window in windows])))
-        languages = self._languages(encoded, windows)
-        tokenizers = [
-            self._tokenizer(language, window.options.task)
-            for (language, _), window in zip(languages, windows, strict=True)
+        answers = [
+            Recognition(
+                language=next(iter(candidates)),
+                language_probability=next(iter(candidates.values())),
+                segments=[],
+                avg_logprob=0.0,
+                no_speech_prob=0.0,
+                compression_ratio=1.0,
+                temperature=0.0,
+                decoded_s=window.pcm.size / SAMPLE_RATE_HZ,
+                candidates={} if window.options.language else candidates,
+            )
+            for window, candidates in zip(windows, self._languages(encoded, windows), strict=True)
         ]
+        heard = [index for index, window in enumerate(windows) if window.options.task != "identify"]
+        if heard:
+            of_heard = [(windows[index], answers[index]) for index in heard]
+            for index, answer in zip(heard, self._transcribe(_select(encoded, heard), of_heard), strict=True):
+                answers[index] = answer
+        return answers
+
+    def _transcribe(
+        self, encoded: ctranslate2.StorageView, windows_and_answers: Sequence[tuple[Window, Recognition]]
+    ) -> list[Recognition]:
+        """The answers, which have their languages, with what was said."""
+        windows = [window for window, _ in windows_and_answers]
+        tokenizers = [self._tokenizer(answer.language, window.options.task) for window, answer in windows_and_answers]
         decodings = self._decode(encoded, windows, tokenizers)
-        lengths_s = [window.pcm.size / SAMPLE_RATE_HZ for window in windows]
-        spans = [self._spans(decoding, length_s) for decoding, length_s in zip(decodings, lengths_s, strict=True)]
+        spans = [
+            self._spans(decoding, answer.decoded_s)
+            for decoding, (_, answer) in zip(decodings, windows_and_answers, strict=True)
+        ]
         words = self._words(encoded, windows, tokenizers, spans)
         return [
-            Recognition(
-                language=language,
-                language_probability=round(probability, 4),
+            msgspec.structs.replace(
+                answer,
                 segments=[
                     _segment(span, tokenizer.decode(span.tokens), words_of_span)
                     for span, words_of_span in zip(spans_of_window, words_of_window, strict=True)
@@ -214,21 +184,20 @@ class WhisperEngine:
                 no_speech_prob=round(decoding.no_speech_prob, 4),
                 compression_ratio=round(decoding.compression_ratio, 4),
                 temperature=decoding.temperature,
-                decoded_s=spans_of_window[-1].end if decoding.is_cut_off and spans_of_window else length_s,
+                decoded_s=spans_of_window[-1].end if decoding.is_cut_off and spans_of_window else answer.decoded_s,
             )
-            for (language, probability), tokenizer, decoding, length_s, spans_of_window, words_of_window in zip(
-                languages, tokenizers, decodings, lengths_s, spans, words, strict=True
+            for (_, answer), tokenizer, decoding, spans_of_window, words_of_window in zip(
+                windows_and_answers, tokenizers, decodings, spans, words, strict=True
             )
         ]
 
     def _problem(self, window: Window) -> str | None:
         if not 0 < window.pcm.size <= WINDOW_SAMPLES:
             return f"PCM must hold 1 to {WINDOW_SAMPLES} samples ({WINDOW_S} s); it holds {window.pcm.size}."
-        language = window.options.language
-        if language is not None and (
-            language not in KNOWN_LANGUAGES or self._vocabulary.token_to_id(f"<|{language}|>") is None
-        ):
-            return f"The model has no token for the language {language!r}."
+        options = window.options
+        for language in [*([options.language] if options.language is not None else []), *options.languages]:
+            if language not in KNOWN_LANGUAGES or self._vocabulary.token_to_id(f"<|{language}|>") is None:
+                return f"The model has no token for the language {language!r}."
         return None
 
     def _tokenizer(self, language: str, task: str) -> Tokenizer:
@@ -255,22 +224,21 @@ class WhisperEngine:
         padded[:, : features.shape[1]] = features
         return padded
 
-    def _languages(self, encoded: ctranslate2.StorageView, windows: Sequence[Window]) -> list[tuple[str, float]]:
-        languages = [(window.options.language or "en", 1.0) for window in windows]
+    def _languages(self, encoded: ctranslate2.StorageView, windows: Sequence[Window]) -> list[dict[str, float]]:
+        """The probabilities of each window's likeliest languages, the first being the one that it is taken to be in."""
+        languages = [{window.options.language or "en": 1.0} for window in windows]
         unknown = [index for index, window in enumerate(windows) if window.options.language is None]
         if unknown and self._model.is_multilingual:
             for index, ranking in zip(unknown, self._model.detect_language(_select(encoded, unknown)), strict=True):
-                token, probability = ranking[0]
-                languages[index] = (token[2:-2], probability)
+                probabilities = {token[2:-2]: probability for token, probability in ranking}
+                languages[index] = likeliest(probabilities, windows[index].options.languages)
         return languages
 
     def _prompt(self, options: DecodingOptions, tokenizer: Tokenizer) -> list[int]:
-        """Hotwords and earlier text, the latest of them, as what came before this window; then the task."""
-        hotwords = tokenizer.encode(f" {options.hotwords.strip()}") if options.hotwords.strip() else []
+        """Hotwords and earlier text, as what came before this window; then the task."""
+        terms = [tokenizer.encode(f" {term.strip()}") for term in options.hotwords if term.strip()]
         earlier = tokenizer.encode(f" {options.prompt.strip()}") if options.prompt.strip() else []
-        hotwords = hotwords[:MAX_PROMPT_TOKENS]
-        room = MAX_PROMPT_TOKENS - len(hotwords)
-        before = hotwords + (earlier[-room:] if room else [])
+        before = fitting(terms, earlier)
         task = tokenizer.sot_sequence + ([] if options.segment_timestamps else [tokenizer.no_timestamps])
         return [*([tokenizer.sot_prev] if before else []), *before, *task]
 
@@ -403,6 +371,17 @@ def one_round(tokens: Sequence[int]) -> int:
         if len(tokens) - start >= MIN_ROUNDS * period:
             return start + period
     return len(tokens)
+
+
+def likeliest(probabilities: Mapping[str, float], among: Sequence[str]) -> dict[str, float]:
+    """The languages worth naming, the likeliest first, out of `among` if there are any."""
+    share = {language: probabilities.get(language, 0.0) for language in among} if among else dict(probabilities)
+    total = sum(share.values()) if among else 1.0
+    ranking = sorted(share, key=lambda language: -share[language])[:MOST_CANDIDATES]
+    # Of candidates that are all impossible, one is as good as another.
+    shares = [share[language] / total if total > 0 else 1 / len(share) for language in ranking]
+    named = {language: round(p, 4) for language, p in zip(ranking, shares, strict=True) if p >= LEAST_CANDIDATE}
+    return named or {ranking[0]: round(shares[0], 4)}
 
 
 def window_lengths(shortest: int) -> list[int]:

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import triton_python_backend_utils as pb_utils
-from engine import DecodingOptions, Recognition, WhisperEngine, Window, WindowError
+from engine import WhisperEngine, Window, WindowError
+from payloads import DecodingOptions, Recognition
 
 
 class TritonPythonModel:
