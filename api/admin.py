@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import cloud, directory, ledger
-from api.accounts.credits import Balance
+from api.accounts.credits import CREDIT, Balance, in_credits
 from api.accounts.directory import Account
 from api.accounts.keys import Scope, load_secret
 from api.accounts.plans import Plan, Plans, load_plans
@@ -83,21 +84,21 @@ async def list_accounts(settings: Settings) -> list[str]:
         accounts = await directory.list_accounts(at.connection)
         balances = [await _balance(at, account) for account in accounts]
     return [
-        f"{account.id}  {account.plan:10} {balance.credits:>8} credits {balance.allowance:>6} minutes  "
+        f"{account.id}  {account.plan:10} {in_credits(balance.credits):>8} credits "
+        f"{in_credits(balance.allowance):>6} minutes  "
         f"{account.name} {account.email}".rstrip()
         for account, balance in zip(accounts, balances, strict=True)
     ]
 
 
-async def credit(settings: Settings, reference: str, amount: int, note: str) -> list[str]:
-    if not amount or abs(amount) > ledger.LARGEST_BALANCE:
-        raise InvalidRequest(f"Credits are a whole number up to {ledger.LARGEST_BALANCE}, and not 0.")
+async def credit(settings: Settings, reference: str, credits: Decimal | int, note: str) -> list[str]:
+    amount = _thousandths(Decimal(credits))
     if len(note) > 200:
         raise InvalidRequest("A note has at most 200 characters.")
     async with office(settings) as at:
         account = await directory.find_account(at.connection, reference)
         balance = await ledger.credit(at.connection, account.id, at.plan(account.plan), amount, note=note, now=at.now)
-    return [f"{account.name} has {balance.credits} credits"]
+    return [f"{account.name} has {in_credits(balance.credits)} credits"]
 
 
 async def change_plan(settings: Settings, reference: str, plan: str) -> list[str]:
@@ -195,6 +196,15 @@ async def _make_demo_key(settings: Settings) -> str:
             at.connection, at.secret, account.id, name="tritone up", scopes=("transcribe", "text", "account")
         )
     return text
+
+
+def _thousandths(credits: Decimal) -> int:
+    """Raises InvalidRequest."""
+    largest = ledger.LARGEST_BALANCE // CREDIT
+    # In this order: what is within bounds can be rounded exactly.
+    if not credits.is_finite() or not 0 < credits.copy_abs() <= largest or credits != round(credits, 3):
+        raise InvalidRequest(f"Credits are a number up to {largest} with at most three decimals, and not 0.")
+    return int(credits * CREDIT)
 
 
 async def _balance(at: Office, account: Account) -> Balance:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 from collections.abc import Coroutine
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +25,9 @@ def add_admin_commands(commands: Any) -> None:
     command.add_argument("--plan", default="free", help="default: %(default)s")
     _command(account, "list", "all accounts")
     command = _command(account, "credit", "give an account credits, or take them back", AN_ACCOUNT)
-    command.add_argument("credits", type=int, help="one is a minute of audio; a negative number takes back")
+    command.add_argument(
+        "credits", type=_decimal, help="one is a minute of audio; up to three decimals; a negative number takes back"
+    )
     command.add_argument("--note", default="", help="stands in the ledger")
     command = _command(account, "plan", "put an account on another plan", AN_ACCOUNT)
     command.add_argument("plan")
@@ -58,6 +61,13 @@ def _command(group: Any, name: str, help_: str, account: str = "") -> argparse.A
     if account:
         command.add_argument("account", help=account)
     return command
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
 
 
 def _run(arguments: argparse.Namespace) -> int:

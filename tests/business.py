@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 from uuid import UUID, uuid4
@@ -20,7 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api import admin
-from api.accounts.credits import Bucket
+from api.accounts.credits import CREDIT, Bucket, in_credits
 from api.accounts.directory import find_account
 from api.settings import Settings, from_env
 from api.storage.database import Database, database_url
@@ -55,27 +56,30 @@ class Customer:
     def transcribe(self, recording: bytes, **fields: str) -> httpx.Response:
         return self.client.post("/v1/transcribe", files={"file": ("talk.wav", recording)}, data=fields)
 
-    def balance(self) -> int:
-        """What may be spent, as the service says; the ledger must say the same."""
+    def balance(self) -> int | float:
+        """The credits that may be spent, as the service says; the ledger must say the same."""
 
-        def said() -> int:
+        def said() -> int | float:
             account = self.client.get("/api/v1/account/").json()
-            return int(account["credits"] + (account["allowance"] or {"remaining": 0})["remaining"])
+            remaining = (account["allowance"] or {"remaining": 0})["remaining"]
+            return in_credits(round(CREDIT * account["credits"]) + round(CREDIT * remaining))
 
         until(lambda: self.ledger() == said())  # something may happen between the two looks
         return self.ledger()
 
-    def ledger(self) -> int:
-        async def read(database: Database) -> int:
+    def ledger(self) -> int | float:
+        """The same, out of the ledger."""
+
+        async def read(database: Database) -> int | float:
             async with database.reading() as connection:
                 account = await find_account(connection, self.name)
-                return sum((await ledger_sums(connection, account.id)).values())
+                return in_credits(sum((await ledger_sums(connection, account.id)).values()))
 
         return with_database(self.service, read)
 
 
 async def ledger_sums(connection: AsyncConnection, account_id: UUID) -> dict[Bucket, int]:
-    """What the movements of each bucket add up to."""
+    """What the movements of each bucket add up to, in thousandths of a credit."""
     rows = await connection.execute(
         sa.select(ledger.c.bucket, sa.func.sum(ledger.c.amount))
         .where(ledger.c.account_id == account_id)
@@ -85,7 +89,7 @@ async def ledger_sums(connection: AsyncConnection, account_id: UUID) -> dict[Buc
     return {**sums, **{bucket: int(amount) for bucket, amount in rows}}
 
 
-def customer(service: FakeService, plan: str = "paid", credits: int = 0, **key: Any) -> Customer:
+def customer(service: FakeService, plan: str = "paid", credits: Decimal | int = 0, **key: Any) -> Customer:
     settings, name = settings_of(service), f"customer {uuid4().hex}"
     asyncio.run(admin.create_account(settings, name, f"{name[-8:]}@example.org", plan))
     if credits:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,11 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api import admin
 from api.accounts.keys import SCOPES
 from api.accounts.reception import network_of
 from api.admin import demo_key
+from api.errors import InvalidRequest
 from api.storage.database import Database
 from api.storage.tables import metadata
 from tests.business import KINDS, Customer, serving, settings_of, speech, until, with_database
@@ -208,6 +213,24 @@ def test_an_address_is_the_same_in_both_protocols(address: IPv4Address) -> None:
     assert network_of(f"::ffff:{address}") == network_of(str(address)) == str(address)
 
 
+def test_credits_have_three_decimals_at_most(service: FakeService, anna: Customer) -> None:
+    for wrong, why in (
+        ("0.0001", "at most three decimals"),
+        ("1e-999999999", "at most three decimals"),
+        ("0.000", "not 0"),
+        ("nan", "a number"),
+        ("-2147483647.001", "up to 2147483647"),
+        ("1e999999999", "up to 2147483647"),
+        ("-0.001", "has 0 credits; -0.001 is not possible"),
+    ):
+        with pytest.raises(InvalidRequest, match=why):
+            asyncio.run(admin.credit(settings_of(service), anna.name, Decimal(wrong), ""))
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        service.tritone("account", "credit", anna.name, "7,5")
+    assert "'7,5' is no number" in refused.value.stderr
+    assert anna.balance() == 0
+
+
 def test_the_command_line_makes_accounts_and_keys(service: FakeService) -> None:
     name = f"by hand {uuid4().hex}"
     service.tritone("account", "create", name, "--plan", "free")
@@ -217,6 +240,11 @@ def test_the_command_line_makes_accounts_and_keys(service: FakeService) -> None:
     with httpx.Client(base_url=service.url, headers={"Authorization": f"Bearer {key}"}) as client:
         assert client.get("/api/v1/account/").json()["allowance"]["remaining"] == 600
         service.tritone("account", "credit", name, "7", "--note", "a gift")
+        assert service.tritone("account", "credit", name, "5.75") == f"{name} has 12.75 credits\n"
+        assert '"credits":12.75,' in client.get("/api/v1/account/").text
+        assert f"   12.75 credits    600 minutes  {name}\n" in service.tritone("account", "list")
+        assert service.tritone("account", "credit", name, "-5.750") == f"{name} has 7 credits\n"
+        assert '"credits":7,' in client.get("/api/v1/account/").text
         service.tritone("account", "plan", name, "paid")
         account = client.get("/api/v1/account/").json()
         assert (account["plan"]["name"], account["credits"], account["allowance"]) == ("paid", 7, None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,11 +19,32 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from tests.business import KINDS, LEASE_S, Customer, customer, pcm, serving, speech, until
+from api.accounts.callers import Caller
+from api.accounts.keys import load_secret
+from api.accounts.limits import LocalLimiter
+from api.accounts.plans import load_plans
+from api.accounts.reception import Reception
+from api.errors import ClientGone, InferenceFailed, MonthUsedUp, NoBalance, NoCredits, TooManyAtOnce
+from api.speech import Transcript
+from api.storage.database import Database
+from api.transcripts.jobs import Jobs
+from tests.business import (
+    KINDS,
+    LEASE_S,
+    Customer,
+    customer,
+    pcm,
+    serving,
+    settings_of,
+    speech,
+    until,
+    with_database,
+)
 from tests.running import FakeService
 from tests.servers import PostgresServer
 
 NewCustomer = Callable[..., Customer]
+LONG_S = 600.0  # no lease ends during a test
 SLOW_S = "0.4"  # what the fakes take for a window
 
 
@@ -99,6 +122,150 @@ def test_fifty_requests_at_once_spend_exactly_the_ten_credits_there_are(new_cust
     assert anna.balance() == 0
     refused = anna.transcribe(recording)
     assert refused.json() == {"error": "No credits remaining. Upgrade your plan."}
+
+
+def test_less_than_the_first_minute_costs_is_not_enough_to_begin(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=Decimal("1.4"))
+    assert anna.transcribe(speech(1)).status_code == 200
+    refused = anna.transcribe(speech(1))
+    assert refused.status_code == 402
+    assert refused.json() == {"error": "Not enough credits: 1 is needed, 0.4 remain. Upgrade your plan."}
+    with connect(f"{anna.service.url.replace('http', 'ws')}/v1/stream?token={anna.key}") as client:
+        assert [message["error"] for message in messages(client)] == [refused.json()["error"]]
+    assert anna.balance() == 0.4
+
+
+def as_a_replica(who: Customer, work: Callable[[Jobs, Caller], Awaitable[None]]) -> None:
+    """With jobs of a process of ours, on the service's database; what may be spent is asked of the service."""
+    settings = settings_of(who.service)
+
+    async def run(database: Database) -> None:
+        limiter = LocalLimiter(LONG_S)
+        secret = load_secret(settings.secret, database.url.database if database.is_sqlite else None)
+        reception = Reception(database, limiter, load_plans(settings.plans), secret)
+        await work(Jobs(database, limiter, LONG_S), await reception.identify(who.key, "192.0.2.1", []))
+
+    with_database(who.service, run)
+
+
+def heard(seconds: float, *, too_noisy: bool = False) -> Transcript:
+    return Transcript("en", 1.0, seconds, (), "small", too_noisy=too_noisy)
+
+
+def test_a_minute_may_cost_a_credit_and_a_part_of_one(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=10)
+
+    async def balance() -> int | float:
+        return await asyncio.to_thread(anna.balance)
+
+    async def work(jobs: Jobs, caller: Caller) -> None:
+        async with jobs.open(caller, percent=130) as job:
+            assert await balance() == 8.7
+            await job.cover(60.0)
+            assert await balance() == 8.7
+            await job.cover(61.0)
+            assert (await balance(), job.cost) == (7.4, 0)
+            await job.cover(200.0)
+            assert await balance() == 4.8
+            await job.complete(heard(61.0))
+            assert job.cost == 2600
+        assert await balance() == 7.4
+        for failure in (InferenceFailed("x"), ClientGone(), ValueError("x")):
+            with suppress(type(failure)):
+                async with jobs.open(caller, percent=130) as job:
+                    await job.cover(300.0)
+                    assert await balance() == 0.9
+                    raise failure
+            assert (await balance(), job.cost) == (7.4, 0)
+        with pytest.raises(NoCredits, match=r"7\.8 are needed, 7\.4 remain"):
+            async with jobs.open(caller, percent=130) as job:
+                await job.cover(301.0)
+        async with jobs.open(caller, percent=1) as job:
+            await job.complete(heard(0.6))
+        assert await balance() == 7.39
+        async with jobs.open(caller) as job:
+            job.percent = 130  # as where only the form says what is wanted
+            await job.cover(1.0)
+            assert await balance() == 6.09
+            await job.complete(heard(61.0))
+            assert job.cost == 2600
+
+    as_a_replica(anna, work)
+    assert '"total":{"requests":3,"minutes":2.04,"credits":5.21}' in anna.client.get("/api/v1/usage/").text
+
+
+def test_what_is_too_noisy_costs_nothing_and_is_kept(new_customer: NewCustomer) -> None:
+    anna = new_customer(credits=4)
+
+    async def work(jobs: Jobs, caller: Caller) -> None:
+        async with jobs.open(caller, percent=130) as job:
+            await job.accept("A file", "small")
+            await job.cover(150.0)
+            await job.complete(heard(150.0, too_noisy=True))
+            assert (job.done, job.cost) == (True, 0)
+        with suppress(ClientGone):
+            async with jobs.open(caller) as job:
+                await job.accept("Live", "small")
+                await job.cover(90.0)
+                job.heard = heard(90.0, too_noisy=True)
+                raise ClientGone
+
+    as_a_replica(anna, work)
+    assert anna.balance() == 4
+    assert anna.client.get("/api/v1/usage/").json()["total"] == {"requests": 2, "minutes": 4.0, "credits": 0}
+    listed = anna.client.get("/api/v1/transcripts/").json()["results"]
+    assert [(entry["title"], entry["status"]) for entry in listed] == [("Live", "completed"), ("A file", "completed")]
+
+
+def test_why_a_job_is_refused(new_customer: NewCustomer) -> None:
+    async def with_credits(jobs: Jobs, caller: Caller) -> None:
+        with pytest.raises(NoCredits, match=r"1\.3 are needed, 1\.2 remain\.") as refused:
+            async with jobs.open(caller, percent=130, size=2**50):
+                pass
+        assert refused.type is NoCredits
+        async with jobs.open(caller) as job:
+            await job.complete(heard(1.0))
+        assert job.cost == 1000
+
+    async def without(jobs: Jobs, caller: Caller) -> None:
+        with pytest.raises(NoBalance):
+            async with jobs.open(caller):
+                pass
+
+    async def with_minutes(jobs: Jobs, caller: Caller) -> None:
+        async with jobs.open(caller, percent=130) as job:
+            await job.complete(heard(461 * 60.0))
+        assert job.cost == 599_300
+        with pytest.raises(MonthUsedUp, match=r"leave 0\.7, and 1 is needed"):
+            async with jobs.open(caller):
+                pass
+        async with jobs.open(caller, percent=70) as job:
+            await job.complete(heard(1.0))
+
+    async def without_minutes(jobs: Jobs, caller: Caller) -> None:
+        with pytest.raises(MonthUsedUp, match="are used up"):
+            async with jobs.open(caller, percent=1):
+                pass
+
+    async def at_once(jobs: Jobs, caller: Caller) -> None:
+        for work in (lambda: jobs.open(caller), lambda: jobs.errand(caller, "summarize")):
+            async with work(), work():
+                with pytest.raises(TooManyAtOnce) as refused:
+                    async with work():
+                        pass
+            assert refused.value.limit == 2
+
+    async def for_nothing(jobs: Jobs, caller: Caller) -> None:
+        async with jobs.open(caller, percent=130) as job:
+            await job.complete(heard(100.0))
+        assert job.cost == 0
+
+    as_a_replica(new_customer(credits=Decimal("1.2")), with_credits)
+    as_a_replica(new_customer(), without)
+    as_a_replica(anna := new_customer("free"), with_minutes)
+    as_a_replica(anna, without_minutes)
+    as_a_replica(new_customer("free"), at_once)
+    as_a_replica(new_customer("house"), for_nothing)
 
 
 def test_a_recording_that_costs_more_than_there_is_is_refused_before_it_is_listened_to(

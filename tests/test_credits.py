@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 from functools import partial
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -18,10 +22,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule, 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import ledger
-from api.accounts.credits import Balance, Bucket, started_minutes
+from api.accounts.credits import CREDIT, Balance, Bucket, in_credits, price, started_minutes
 from api.accounts.directory import create_account, get_account
 from api.accounts.plans import Plan, load_plans
-from api.errors import InvalidRequest, NoCredits, TooMany
+from api.errors import InvalidRequest, MonthUsedUp, NoCredits
 from api.storage.database import Database
 from api.storage.ids import new_id
 from api.storage.tables import jobs
@@ -29,6 +33,8 @@ from tests.business import ledger_sums
 
 Work = Callable[[AsyncConnection], Awaitable[Any]]
 LEASE_S = 60.0
+# Whole credits, whose sums meet each other, and any thousandths beside them.
+AMOUNTS = st.integers(1, 60).map(lambda credits: credits * CREDIT) | st.integers(1, 60 * CREDIT)
 PLANS = {
     name: Plan(1, 1, 1, minutes, name=name)
     for name, minutes in (("none", 0), ("some", 20), ("more", 50), ("free of charge", None))
@@ -53,11 +59,11 @@ class CreditMachine(RuleBasedStateMachine):
         """As one transaction."""
         raise NotImplementedError
 
-    def hold(self, job: UUID, minutes: int) -> None:
+    def hold(self, job: UUID, amount: int) -> None:
         plan = self.plans.setdefault(job, self.plan)
-        self.write(lambda c: ledger.hold(c, self.account, job, plan, minutes=minutes, lease_s=LEASE_S, now=self.now))
+        self.write(lambda c: ledger.hold(c, self.account, job, plan, amount=amount, lease_s=LEASE_S, now=self.now))
 
-    @rule(amount=st.integers(-30, 60))
+    @rule(amount=AMOUNTS | AMOUNTS.map(lambda amount: -amount // 2))
     def operator_credits(self, amount: int) -> None:
         try:
             self.write(lambda c: ledger.credit(c, self.account, self.plan, amount, now=self.now))
@@ -70,35 +76,35 @@ class CreditMachine(RuleBasedStateMachine):
         old, self.plan = self.plan, PLANS[name]
         self.write(lambda c: ledger.change_plan(c, self.account, old, self.plan, now=self.now))
 
-    @rule(target=open_jobs, minutes=st.integers(1, 30))
-    def reserve(self, minutes: int) -> UUID:
+    @rule(target=open_jobs, amount=AMOUNTS)
+    def reserve(self, amount: int) -> UUID:
         job, before = new_id(), self.balance()
         try:
-            self.hold(job, minutes)
-        except (NoCredits, TooMany):
-            assert before.spendable < minutes
+            self.hold(job, amount)
+        except (NoCredits, MonthUsedUp):
+            assert before.spendable < amount
         return job
 
-    @rule(job=open_jobs, minutes=st.integers(1, 60))
-    def need_more(self, job: UUID, minutes: int) -> None:
+    @rule(job=open_jobs, amount=AMOUNTS)
+    def need_more(self, job: UUID, amount: int) -> None:
         if job not in self.costs:
-            with suppress(NoCredits, TooMany):
-                self.hold(job, minutes)
+            with suppress(NoCredits, MonthUsedUp):
+                self.hold(job, amount)
 
-    @rule(job=open_jobs, minutes=st.integers(0, 60), times=st.integers(1, 2))
-    def settle(self, job: UUID, minutes: int, times: int) -> None:
+    @rule(job=open_jobs, amount=AMOUNTS | st.just(0), times=st.integers(1, 2))
+    def settle(self, job: UUID, amount: int, times: int) -> None:
         if (row := self.row(job)) is None:
             return
         held, spendable = cost_of(row), self.balance().spendable
         for _ in range(times):
-            self.write(
+            paid = self.write(
                 lambda c: ledger.settle(
-                    c, self.account, job, self.plans[job], minutes=minutes, seconds=1.0, model="m", now=self.now
+                    c, self.account, job, self.plans[job], amount=amount, seconds=1.0, model="m", now=self.now
                 )
             )
+            assert paid == cost_of(self.row(job))
         if row.state in ("open", "expired"):
-            paid = cost_of(self.row(job))
-            assert paid == (minutes if self.plans[job].counts_minutes else 0) or paid == held + spendable < minutes
+            assert paid == (amount if self.plans[job].counts_minutes else 0) or paid == held + spendable < amount
             self.costs[job] = paid
 
     @rule(job=open_jobs, times=st.integers(1, 2))
@@ -193,17 +199,17 @@ def test_fifty_at_once_spend_exactly_the_ten_credits_there_are(any_database: Dat
         job = new_id()
         try:
             async with any_database.writing() as c:
-                await ledger.hold(c, account, job, plan, minutes=1, lease_s=LEASE_S, now=datetime.now(UTC))
+                await ledger.hold(c, account, job, plan, amount=CREDIT, lease_s=LEASE_S, now=datetime.now(UTC))
         except NoCredits:
             return 0
         async with any_database.writing() as c:
-            await ledger.settle(c, account, job, plan, minutes=1, seconds=1.0, model="m", now=datetime.now(UTC))
+            await ledger.settle(c, account, job, plan, amount=CREDIT, seconds=1.0, model="m", now=datetime.now(UTC))
         return 1
 
     async def run() -> None:
         async with any_database.writing() as c:
             account = (await create_account(c, "A", "", "paid")).id
-            await ledger.credit(c, account, plan, 10, now=datetime.now(UTC))
+            await ledger.credit(c, account, plan, 10 * CREDIT, now=datetime.now(UTC))
         assert sum(await asyncio.gather(*(one(account, number) for number in range(50)))) == 10
         async with any_database.reading() as c:
             assert await ledger_sums(c, account) == {"credits": 0, "allowance": 0}
@@ -220,7 +226,7 @@ def test_a_job_that_is_heard_of_again_has_not_expired(any_database: Database, ru
     async def run() -> str:
         async with any_database.writing() as c:
             account = (await create_account(c, "A", "", plan.name)).id
-            await ledger.hold(c, account, job, plan, minutes=1, lease_s=1, now=now)
+            await ledger.hold(c, account, job, plan, amount=CREDIT, lease_s=1, now=now)
             later = now + timedelta(seconds=2)
             assert [found for found, _, _ in await ledger.expired(c, later)] == [job]
             await ledger.prolong(c, [job], lease_s=LEASE_S, now=later)
@@ -232,9 +238,21 @@ def test_a_job_that_is_heard_of_again_has_not_expired(any_database: Database, ru
     assert runner.run(run()) == "open"
 
 
-@given(seconds=st.floats(0, 10**6))
-def test_a_credit_is_a_started_minute(seconds: float) -> None:
+@given(seconds=st.floats(0, 10**6), percent=st.integers(1, 1000))
+def test_a_credit_is_a_started_minute_and_others_are_so_many_hundredths(seconds: float, percent: int) -> None:
     minutes = started_minutes(seconds)
     assert minutes >= 1
     assert minutes * 60 >= seconds - 0.01
     assert minutes == 1 or (minutes - 1) * 60 < seconds + 0.01
+    assert price(seconds) == minutes * CREDIT
+    assert price(seconds, percent) == minutes * price(0.0, percent)
+    assert Fraction(price(seconds, percent), CREDIT) == Fraction(minutes * percent, 100)
+
+
+@given(st.integers(-ledger.LARGEST_BALANCE, ledger.LARGEST_BALANCE))
+def test_people_see_credits_exactly(thousandths: int) -> None:
+    seen = in_credits(thousandths)
+    assert isinstance(seen, int) == (thousandths % CREDIT == 0)
+    for said in (str(seen), msgspec.json.encode(seen).decode()):
+        assert re.fullmatch(r"-?\d+(\.\d{0,2}[1-9])?", said)
+        assert Decimal(said) * CREDIT == thousandths

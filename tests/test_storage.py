@@ -6,7 +6,9 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,20 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from api.accounts import ledger
+from api.accounts.credits import CREDIT, Balance, month_of, price
+from api.accounts.directory import get_account
+from api.accounts.plans import Plan
+from api.errors import StorageUnavailable
 from api.storage.database import Database, database_url
+from api.storage.ids import new_id
 from api.storage.migrate import configuration
-from api.storage.tables import VERSION, accounts, metadata
+from api.storage.tables import VERSION, accounts, jobs, metadata
+from api.storage.tables import ledger as ledger_table
+from tests.business import ledger_sums
 from tests.running import PROJECT
 from tests.servers import PostgresServer
 
@@ -64,6 +75,78 @@ def test_migrations_lead_back(any_database: Database, tmp_path: Path) -> None:
         await any_database.close()
 
     asyncio.run(run())
+
+
+def of_version_0002(table: sa.Table) -> sa.TableClause:
+    old_names = {"credit_thousandths": "credits", "allowance_thousandths": "allowance"}
+    return sa.table(table.name, *(sa.column(old_names.get(c.name, c.name), c.type) for c in table.columns))
+
+
+def test_whole_credits_become_thousandths_of_one_and_are_spent_as_such(any_database: Database) -> None:
+    url, now, plan = any_database.url, datetime.now(UTC), Plan(1, 1, 1, 600, name="free")
+    rich, poor, settled, running = (new_id() for _ in range(4))
+    largest = 2**31 - 1
+    old_accounts, old_jobs, old_ledger = (of_version_0002(table) for table in (accounts, jobs, ledger_table))
+
+    async def fill() -> None:
+        async with any_database.writing() as c:
+            same = {"name": "A", "email": "", "email_preferences": {}, "month": month_of(now), "created_at": now}
+            await c.execute(sa.insert(old_accounts).values(id=rich, plan="paid", credits=largest, allowance=0, **same))
+            await c.execute(sa.insert(old_accounts).values(id=poor, plan="free", credits=2, allowance=595, **same))
+            held = {"from_credits": 0, "lapsed": 0, "month": month_of(now), "created_at": now, "expires_at": now}
+            of_poor = {"account_id": poor, **held}
+            ended = {"day": now.date(), "model": "m", "seconds": 61.0}
+            await c.execute(
+                sa.insert(old_jobs).values(id=settled, state="settled", from_allowance=2, **of_poor, **ended)
+            )
+            await c.execute(sa.insert(old_jobs).values(id=running, state="open", from_allowance=3, **of_poor))
+            for account, bucket, amount, reason, job in (
+                (rich, "credits", largest, "credit", None),
+                (poor, "credits", 2, "credit", None),
+                (poor, "allowance", 600, "renewal", None),
+                (poor, "allowance", -2, "reserve", settled),
+                (poor, "allowance", -3, "reserve", running),
+            ):
+                movement = {"bucket": bucket, "amount": amount, "reason": reason, "job_id": job}
+                await c.execute(sa.insert(old_ledger).values(account_id=account, note="", at=now, **movement))
+
+    async def go_on() -> None:
+        async with any_database.writing() as c:
+            assert (await get_account(c, rich)).balance == Balance(largest * CREDIT, 0, month_of(now))
+            assert await ledger_sums(c, rich) == {"credits": largest * CREDIT, "allowance": 0}
+            (used,) = await ledger.usage(c, poor, now.date())
+            assert (used.requests, used.cost) == (1, 2 * CREDIT)
+            await ledger.hold(c, poor, running, plan, amount=price(200.0, 130), lease_s=60, now=now)
+            paid = await ledger.settle(
+                c, poor, running, plan, amount=price(70.0, 130), seconds=70.0, model="m", now=now
+            )
+            assert paid == 2600
+            await ledger.credit(c, poor, plan, -1 * CREDIT - 999, now=now)
+            assert (await get_account(c, poor)).balance == Balance(1, 595_400, month_of(now))
+            assert await ledger_sums(c, poor) == {"credits": 1, "allowance": 595_400}
+        with pytest.raises((DBAPIError, StorageUnavailable)):  # what a service of the former version asks
+            async with any_database.reading() as c:
+                await c.execute(sa.select(old_accounts.c.credits))
+
+    async def look_back() -> None:
+        async with any_database.reading() as c:
+            balances = {row.id: (row.credits, row.allowance) for row in await c.execute(sa.select(old_accounts))}
+            assert balances == {rich: (largest, 0), poor: (0, 595)}
+            assert await ledger_sums(c, rich) == {"credits": largest, "allowance": 0}
+            assert await ledger_sums(c, poor) == {"credits": 0, "allowance": 595}
+
+    async def run(work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        finally:
+            await any_database.close()
+
+    command.downgrade(configuration(url), "0002")
+    asyncio.run(run(fill))
+    command.upgrade(configuration(url), "head")
+    asyncio.run(run(go_on))
+    command.downgrade(configuration(url), "0002")
+    asyncio.run(run(look_back))
 
 
 def test_who_is_cancelled_in_a_transaction_holds_up_nobody(any_database: Database) -> None:

@@ -18,10 +18,11 @@ from api.errors import InvalidKey, InvalidRequest
 from api.storage.ids import new_id
 from api.storage.tables import accounts, cloud_instances, keys
 
+BALANCE = (accounts.c.credit_thousandths, accounts.c.allowance_thousandths, accounts.c.month)
 HOLDERS = (  # put together once: it is asked at every request
     sa.select(
         keys.c.id, keys.c.digest, keys.c.scopes, keys.c.expires_at, keys.c.account_id,
-        accounts.c.plan, accounts.c.credits, accounts.c.allowance, accounts.c.month, cloud_instances.c.url,
+        accounts.c.plan, *BALANCE, cloud_instances.c.url,
     )
     .join(accounts, accounts.c.id == keys.c.account_id)
     .join(cloud_instances, cloud_instances.c.account_id == accounts.c.id, isouter=True)
@@ -78,8 +79,8 @@ async def create_account(connection: AsyncConnection, name: str, email: str, pla
             email=email,
             email_preferences={},
             plan=plan,
-            credits=0,
-            allowance=0,
+            credit_thousandths=0,
+            allowance_thousandths=0,
             month="",
             created_at=account.created_at,
         )
@@ -177,8 +178,8 @@ async def find_holder(connection: AsyncConnection, secret: bytes, key: str) -> H
         raise InvalidKey(WRONG_KEY)
     first = right[0]
     clouds = tuple(row.url for row in right if row.url is not None)
-    balance = Balance(first.credits, first.allowance, first.month)
-    return Holder(first.account_id, first.plan, balance, first.id, frozenset(first.scopes), first.expires_at, clouds)
+    scopes = frozenset(first.scopes)
+    return Holder(first.account_id, first.plan, balance_of(first), first.id, scopes, first.expires_at, clouds)
 
 
 async def touch_keys(connection: AsyncConnection, used: Iterable[tuple[UUID, datetime]]) -> None:
@@ -186,6 +187,10 @@ async def touch_keys(connection: AsyncConnection, used: Iterable[tuple[UUID, dat
         await connection.execute(sa.update(keys).where(keys.c.id == key_id).values(last_used_at=at))
 
 
+def balance_of(row: Any) -> Balance:
+    """Of a row that has the columns BALANCE."""
+    return Balance(row.credit_thousandths, row.allowance_thousandths, row.month)
+
+
 def _account(row: Any) -> Account:
-    balance = Balance(row.credits, row.allowance, row.month)
-    return Account(row.id, row.name, row.email, row.email_preferences, row.plan, balance, row.created_at)
+    return Account(row.id, row.name, row.email, row.email_preferences, row.plan, balance_of(row), row.created_at)

@@ -1,5 +1,7 @@
 """Credits in the database: what jobs hold, what they cost in the end, and the ledger of every movement.
 
+All amounts are thousandths of a credit.
+
 Each function is part of its caller's transaction and locks the account's row first, so that movements of one account
 happen one after another, in any number of processes.
 """
@@ -16,32 +18,33 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import credits
-from api.accounts.credits import Balance, Hold, Movement, Reason, month_of, start_of_next_month
+from api.accounts.credits import CREDIT, Balance, Hold, Movement, Reason, in_credits, month_of, start_of_next_month
+from api.accounts.directory import BALANCE, balance_of
 from api.accounts.plans import Plan
-from api.errors import InvalidRequest, NoCredits, TooMany
+from api.errors import InvalidRequest, MonthUsedUp, NoBalance, NoCredits
 from api.storage.tables import accounts, jobs, ledger
 
-LARGEST_BALANCE = 2**31 - 1
+LARGEST_BALANCE = (2**31 - 1) * CREDIT
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What an account used of a model on a day."""
+    """What an account used of a model on a day, and the thousandths of a credit that it cost."""
 
     day: date
     model: str
     requests: int
     seconds: float
-    credits: int
+    cost: int
 
 
-def check(plan: Plan, balance: Balance, now: datetime) -> None:
-    """Refuses whoever has nothing left: cheaply, before anything is held. Raises NoCredits, TooMany."""
+def check(plan: Plan, balance: Balance, needed: int, now: datetime) -> None:
+    """Refuses whoever has not so much left: cheaply, before anything is held. Raises NoCredits, MonthUsedUp."""
     if plan.counts_minutes:
         if balance.month != month_of(now):
-            balance, _ = credits.renew(balance, plan.minutes_per_month or 0, month_of(now))
-        if balance.spendable == 0:
-            raise _refusal(plan, 1, 0, now)
+            balance, _ = credits.renew(balance, plan.monthly, month_of(now))
+        if balance.spendable < needed:
+            raise _refusal(plan, needed, balance.spendable, now)
 
 
 async def hold(
@@ -50,21 +53,21 @@ async def hold(
     job_id: UUID,
     plan: Plan,
     *,
-    minutes: int,
+    amount: int,
     lease_s: float,
     now: datetime,
 ) -> None:
-    """See that the job holds so many minutes, for `lease_s` from now on. A job that is new, or was given up, begins.
+    """See that the job holds so much, for `lease_s` from now on. A job that is new, or was given up, begins.
 
-    Raises NoCredits, or TooMany where the plan's minutes of a month are what is used up.
+    Raises NoCredits, or MonthUsedUp where the plan's minutes of a month are what is used up.
     """
     balance = await _lock(connection, account_id, plan, now) if plan.counts_minutes else None
     job = (await connection.execute(sa.select(jobs).where(jobs.c.id == job_id))).one_or_none()
     held = Hold() if job is None else _held(job)
     movements = list[Movement]()
-    if balance is not None and (missing := minutes - held.minutes) > 0:
+    if balance is not None and (missing := amount - held.total) > 0:
         if missing > balance.spendable:
-            raise _refusal(plan, minutes, held.minutes + balance.spendable, now)
+            raise _refusal(plan, amount, held.total + balance.spendable, now)
         balance, held, movements = credits.take(balance, held, missing)
         await _save(connection, account_id, balance)
     values = {"state": "open", "expires_at": now + timedelta(seconds=lease_s), **_columns(held)}
@@ -81,24 +84,25 @@ async def settle(
     job_id: UUID,
     plan: Plan,
     *,
-    minutes: int,
+    amount: int,
     seconds: float,
     model: str,
     now: datetime,
-) -> None:
-    """The job is done and costs so many minutes; what it holds beyond them goes back. Doing it twice is doing it once.
+) -> int:
+    """The job is done and costs so much; what it holds beyond that goes back. Doing it twice is doing it once.
 
-    One that was given up meanwhile pays what the account still has: its balance never goes below zero.
+    What was paid in the end: one that was given up meanwhile pays what the account still has, because its balance never
+    goes below zero, and on plans that count nothing it is 0.
     """
     balance = await _lock(connection, account_id, plan, now) if plan.counts_minutes else None
     job = (await connection.execute(sa.select(jobs).where(jobs.c.id == job_id))).one()
-    if job.state not in ("open", "expired"):
-        return
     held, movements = _held(job), list[Movement]()
+    if job.state not in ("open", "expired"):
+        return held.total
     if balance is not None:
-        if held.minutes < minutes:
-            balance, held, movements = credits.take(balance, held, minutes - held.minutes)
-        balance, held, back = credits.keep(balance, held, minutes, "settle")
+        if held.total < amount:
+            balance, held, movements = credits.take(balance, held, amount - held.total)
+        balance, held, back = credits.keep(balance, held, amount, "settle")
         movements += back
         await _save(connection, account_id, balance)
     await connection.execute(
@@ -107,6 +111,7 @@ async def settle(
         .values(state="settled", day=now.date(), model=model, seconds=seconds, **_columns(held))
     )
     await _record(connection, account_id, movements, now, job_id)
+    return held.total
 
 
 async def release(
@@ -160,10 +165,12 @@ async def renew(connection: AsyncConnection, account_id: UUID, plan: Plan, now: 
 async def credit(
     connection: AsyncConnection, account_id: UUID, plan: Plan, amount: int, *, now: datetime, note: str = ""
 ) -> Balance:
-    """Credits bought, or taken back where `amount` is negative. Raises InvalidRequest where there are not so many."""
+    """Credits bought, or taken back where `amount` is negative. Raises InvalidRequest where there is not so much."""
     balance = await _lock(connection, account_id, plan, now)
     if not 0 <= balance.credits + amount <= LARGEST_BALANCE:
-        raise InvalidRequest(f"The account has {balance.credits} credits; {amount:+} is not possible.")
+        raise InvalidRequest(
+            f"The account has {in_credits(balance.credits)} credits; {in_credits(amount):+} is not possible."
+        )
     balance = Balance(balance.credits + amount, balance.allowance, balance.month)
     await _save(connection, account_id, balance)
     await _record(connection, account_id, [Movement("credits", amount, "credit")], now, note=note)
@@ -183,7 +190,7 @@ async def change_plan(connection: AsyncConnection, account_id: UUID, old: Plan, 
             )
         )
     ).scalar_one()
-    balance, movements = credits.change_plan(balance, -(moved or 0), new.minutes_per_month or 0)
+    balance, movements = credits.change_plan(balance, -int(moved or 0), new.monthly)
     await _save(connection, account_id, balance)
     await connection.execute(sa.update(accounts).where(accounts.c.id == account_id).values(plan=new.name))
     await _record(connection, account_id, movements, now)
@@ -216,14 +223,14 @@ async def _lock(connection: AsyncConnection, account_id: UUID, plan: Plan, now: 
     """
     row = (
         await connection.execute(
-            sa.select(accounts.c.credits, accounts.c.allowance, accounts.c.month, accounts.c.plan)
+            sa.select(*BALANCE, accounts.c.plan)
             .where(accounts.c.id == account_id)
             .with_for_update(key_share=True)  # rows that only refer to the account need not wait
         )
     ).one()
-    balance = Balance(row.credits, row.allowance, row.month)
+    balance = balance_of(row)
     if row.plan == plan.name and row.month != (month := month_of(now)):
-        balance, movements = credits.renew(balance, plan.minutes_per_month or 0, month)
+        balance, movements = credits.renew(balance, plan.monthly, month)
         await _save(connection, account_id, balance)
         await _record(connection, account_id, movements, now)
     return balance
@@ -233,7 +240,7 @@ async def _save(connection: AsyncConnection, account_id: UUID, balance: Balance)
     await connection.execute(
         sa.update(accounts)
         .where(accounts.c.id == account_id)
-        .values(credits=balance.credits, allowance=balance.allowance, month=balance.month)
+        .values(credit_thousandths=balance.credits, allowance_thousandths=balance.allowance, month=balance.month)
     )
 
 
@@ -274,13 +281,14 @@ def _columns(held: Hold) -> dict[str, int | str]:
     }
 
 
-def _refusal(plan: Plan, needed: int, there: int, now: datetime) -> NoCredits | TooMany:
+def _refusal(plan: Plan, needed: int, there: int, now: datetime) -> NoCredits | MonthUsedUp:
+    required = f"{in_credits(needed)} {'is' if needed == CREDIT else 'are'} needed"
     if plan.minutes_per_month:
-        left = "are used up" if there <= 0 else f"leave {there}, and {needed} are needed"
-        return TooMany(
+        left = "are used up" if there <= 0 else f"leave {in_credits(there)}, and {required}"
+        return MonthUsedUp(
             f"The {plan.minutes_per_month} minutes a month of the plan {plan.name} {left}. Upgrade your plan.",
             int((start_of_next_month(now) - now).total_seconds()) + 1,
         )
     if there <= 0:
-        return NoCredits("No credits remaining. Upgrade your plan.")
-    return NoCredits(f"Not enough credits: {needed} are needed, {there} remain. Upgrade your plan.")
+        return NoBalance("No credits remaining. Upgrade your plan.")
+    return NoCredits(f"Not enough credits: {required}, {in_credits(there)} remain. Upgrade your plan.")

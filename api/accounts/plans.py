@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from api.accounts.credits import CREDIT
 from api.settings import SettingsError
 
 DEFAULT_PLANS = Path(__file__).with_name("plans.toml")
@@ -20,18 +21,17 @@ TextRoute = Literal["embed", "summarize", "analyze", "generate", "chat", "transl
 
 
 class TextLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of a route that works on text: requests a minute of all keys together, and what one costs."""
+    """Of a route that works on text: requests a minute of all keys together, and the whole credits that one costs."""
 
     requests_per_minute: Positive
     credits: Annotated[int, Meta(ge=0, le=10**6)] = 0
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A plan with `minutes_per_month` counts: each started minute is taken from those first, then from bought credits.
-
-    Without it nothing is counted. `transcriptions_per_day` are an address's, of those who send no key, or an account's.
-    `text` has the routes that work on text, and `default` for those that it does not name; none is for nobody. With
-    `refinement` a language model goes over transcripts for which a context was sent.
+    """A plan with `minutes_per_month` counts: what a started minute costs is taken from those first, then from bought
+    credits. Without it nothing is counted. `transcriptions_per_day` are an address's, of those who send no key, or an
+    account's. `text` has the routes that work on text, and `default` for those that it does not name; none is for
+    nobody. With `refinement` a language model goes over transcripts for which a context was sent.
     """
 
     max_file_mb: Positive
@@ -46,6 +46,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def counts_minutes(self) -> bool:
         return self.minutes_per_month is not None
+
+    @property
+    def monthly(self) -> int:
+        """Thousandths of a credit that its minutes of a month are worth."""
+        return (self.minutes_per_month or 0) * CREDIT
 
     def text_limits(self, route: TextRoute) -> TextLimits | None:
         """None where the plan does not have the route."""

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from api.accounts import ledger
 from api.accounts.callers import Caller
-from api.accounts.credits import month_of, start_of_next_month
+from api.accounts.credits import in_credits, month_of, start_of_next_month
 from api.accounts.directory import Account, get_account, update_account
 from api.accounts.plans import Plan
 from api.http.fields import EMAIL, PRINTABLE, read_json
@@ -35,6 +35,9 @@ Email = Annotated[
         description="an address: name@example.org",
     ),
 ]
+
+Credits = Annotated[float, Meta(description="a whole number, or one with up to three decimals")]
+"""Of what is made by `in_credits`: whole ones stay integers in JSON."""
 
 
 class EmailPreferences(msgspec.Struct):
@@ -60,7 +63,7 @@ class AllowanceBody(msgspec.Struct):
     """What is left of the plan's minutes of this month."""
 
     minutes: int
-    remaining: int
+    remaining: Credits
     resets_at: datetime
 
 
@@ -72,7 +75,7 @@ class AccountBody(msgspec.Struct):
     email: str
     email_preferences: EmailPreferences
     plan: PlanBody
-    credits: int
+    credits: Credits
     allowance: AllowanceBody | None
     created_at: datetime
 
@@ -138,14 +141,14 @@ def _body(account: Account, plan: Plan) -> AccountBody:
     allowance = None
     if plan.minutes_per_month:
         resets_at = start_of_next_month(datetime.now(UTC))
-        allowance = AllowanceBody(plan.minutes_per_month, account.balance.allowance, resets_at)
+        allowance = AllowanceBody(plan.minutes_per_month, in_credits(account.balance.allowance), resets_at)
     return AccountBody(
         id=account.id,
         name=account.name,
         email=account.email,
         email_preferences=msgspec.convert(account.email_preferences, EmailPreferences),
         plan=msgspec.convert(plan, PlanBody, from_attributes=True),
-        credits=account.balance.credits,
+        credits=in_credits(account.balance.credits),
         allowance=allowance,
         created_at=account.created_at,
     )

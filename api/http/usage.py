@@ -9,7 +9,9 @@ from litestar import Controller, get
 
 from api.accounts import ledger
 from api.accounts.callers import Caller
+from api.accounts.credits import in_credits
 from api.accounts.ledger import Usage
+from api.http.account import Credits
 from api.http.openapi import WITH_KEY, refusals
 from api.storage.database import Database
 
@@ -17,11 +19,11 @@ DAYS = 30
 
 
 class CountsBody(msgspec.Struct):
-    """`minutes` of audio, and the `credits` that its started minutes cost, out of the plan's minutes or bought."""
+    """`minutes` of audio, and the `credits` that it cost, out of the plan's minutes or bought."""
 
     requests: int
     minutes: float
-    credits: int
+    credits: Credits
 
 
 class DayBody(CountsBody):
@@ -63,5 +65,5 @@ def _counts(used: list[Usage]) -> CountsBody:
     return CountsBody(
         requests=sum(one.requests for one in used),
         minutes=round(sum(one.seconds for one in used) / 60, 2),
-        credits=sum(one.credits for one in used),
+        credits=in_credits(sum(one.cost for one in used)),
     )

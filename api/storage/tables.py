@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-VERSION = "0002"
+VERSION = "0003"
 """Of the schema: the newest migration's."""
 
 
@@ -39,6 +39,11 @@ metadata = sa.MetaData(
 )
 
 
+def _thousandths(name: str) -> sa.Column[int]:
+    """An amount of credits."""
+    return sa.Column(name, sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False)
+
+
 def _id() -> sa.Column[UUID]:
     return sa.Column("id", sa.Uuid(), primary_key=True)
 
@@ -56,12 +61,13 @@ accounts = sa.Table(
     sa.Column("email_preferences", sa.JSON(), nullable=False),
     sa.Column("plan", sa.String(50), nullable=False),
     # What may be spent: bought credits, which stay, and what is left of the plan's minutes of `month` ("2026-11").
-    sa.Column("credits", sa.Integer(), nullable=False),
-    sa.Column("allowance", sa.Integer(), nullable=False),
+    # A program that counts whole credits finds neither, and so fails where it would charge a thousandth.
+    _thousandths("credit_thousandths"),
+    _thousandths("allowance_thousandths"),
     sa.Column("month", sa.String(7), nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
-    sa.CheckConstraint("credits >= 0", name="credits"),
-    sa.CheckConstraint("allowance >= 0", name="allowance"),
+    sa.CheckConstraint("credit_thousandths >= 0", name="credits"),
+    sa.CheckConstraint("allowance_thousandths >= 0", name="allowance"),
 )
 
 keys = sa.Table(
@@ -86,9 +92,9 @@ jobs = sa.Table(
     _id(),
     _account(),
     sa.Column("state", sa.String(10), nullable=False),  # open, settled, released, expired
-    sa.Column("from_allowance", sa.Integer(), nullable=False),
-    sa.Column("from_credits", sa.Integer(), nullable=False),
-    sa.Column("lapsed", sa.Integer(), nullable=False),
+    _thousandths("from_allowance"),
+    _thousandths("from_credits"),
+    _thousandths("lapsed"),
     sa.Column("month", sa.String(7), nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
     sa.Column("expires_at", UtcDateTime(), nullable=False),  # renewed while its process lives
@@ -108,7 +114,7 @@ ledger = sa.Table(
     _account(index=True),
     sa.Column("job_id", sa.Uuid(), sa.ForeignKey("jobs.id")),
     sa.Column("bucket", sa.String(10), nullable=False),  # credits, allowance
-    sa.Column("amount", sa.Integer(), nullable=False),
+    _thousandths("amount"),
     sa.Column("reason", sa.String(20), nullable=False),
     sa.Column("note", sa.String(200), nullable=False),
     sa.Column("at", UtcDateTime(), nullable=False),

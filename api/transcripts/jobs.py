@@ -18,11 +18,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import ledger
 from api.accounts.callers import Caller
-from api.accounts.credits import started_minutes
+from api.accounts.credits import CREDIT, price
 from api.accounts.keys import Scope
 from api.accounts.limits import Limiter, Standing, Window
-from api.accounts.plans import TextRoute
-from api.errors import ClientGone, Forbidden, InvalidRequest, StorageUnavailable, TooLarge, TooMany, TritoneError
+from api.accounts.plans import Plan, TextRoute
+from api.errors import (
+    ClientGone,
+    Forbidden,
+    InvalidRequest,
+    StorageUnavailable,
+    TooLarge,
+    TooMany,
+    TooManyAtOnce,
+    TritoneError,
+)
 from api.speech import Transcript
 from api.storage.database import Database
 from api.storage.ids import new_id
@@ -63,29 +72,32 @@ class Jobs:
         self._idle = asyncio.Event()
         self._idle.set()
 
+    def check(self, caller: Caller, percent: int = 100) -> None:
+        """Refuses who cannot pay a minute, before anything is asked of them. Raises NoCredits, MonthUsedUp."""
+        if caller.holder is not None:
+            ledger.check(caller.plan, caller.holder.balance, price(0.0, percent), datetime.now(UTC))
+
     @asynccontextmanager
-    async def open(self, caller: Caller, *, size: int = 0, largest: int | None = None) -> AsyncIterator[Job]:
+    async def open(
+        self, caller: Caller, *, size: int = 0, largest: int | None = None, percent: int = 100
+    ) -> AsyncIterator[Job]:
         """A place, and the first minute of it paid for, while the context lasts.
 
         `size` is that of the upload in bytes, as far as it is known, `largest` what it may be, if that is less than the
-        plan allows.
+        plan allows. A started minute costs `percent` hundredths of a credit.
 
         What it holds goes back when the context ends without `Job.complete`. Raises NoCredits, TooMany, TooLarge,
         StorageUnavailable, all of them before anything was asked of the client.
         """
         plan, holder = caller.plan, caller.holder
         day = Window(f"{caller.subject}:transcriptions", plan.transcriptions_per_day or 0, DAY_S)
-        if holder is not None:
-            ledger.check(plan, holder.balance, datetime.now(UTC))
+        self.check(caller, percent)
         if plan.transcriptions_per_day:
             _refuse(caller, await self.limiter.hit(day, cost=0))
         if size > (most := min(plan.max_file_bytes, largest or plan.max_file_bytes)):
             raise TooLarge(f"The file is larger than the {most / 1024**2:g} MB that are allowed.")
-        job = Job(new_id(), caller, self)
-        if not await self.limiter.acquire(caller.subject, str(job.id), plan.concurrency):
-            raise TooMany(
-                f"The plan {plan.name} allows {plan.concurrency} at the same time. Try again later.", RETRY_PLACE_S
-            )
+        job = Job(new_id(), caller, self, percent)
+        await self._take_place(caller.subject, job.id, plan)
         counted: Standing | None = None
         try:
             if plan.transcriptions_per_day:
@@ -93,7 +105,7 @@ class Jobs:
                 _refuse(caller, counted)
             async with self._leased(job):
                 if holder is not None:
-                    await job.hold(1)
+                    await job.cover(0.0)
                 yield job
                 if not job.done:
                     await job.give_up(InvalidRequest(NOTHING_CAME))
@@ -127,30 +139,34 @@ class Jobs:
                 standing.reset_s,
             )
         job, errand, subject = Job(new_id(), caller, self), Errand(), f"{caller.subject}:text"
-        needs_place = route != "embed" and not has_place
-        if needs_place and not await self.limiter.acquire(subject, str(job.id), plan.concurrency):
-            raise TooMany(
-                f"The plan {plan.name} allows {plan.concurrency} at the same time. Try again later.", RETRY_PLACE_S
-            )
+        needs_place, cost = route != "embed" and not has_place, limits.credits * CREDIT
+        if needs_place:
+            await self._take_place(subject, job.id, plan)
         try:
-            if not (limits.credits and plan.counts_minutes):
+            if not (cost and plan.counts_minutes):
                 yield errand
                 return
             async with self._leased(job):
-                await job.hold(limits.credits)
+                await job.hold(cost)
                 try:
                     yield errand
                 except (asyncio.CancelledError, GeneratorExit, ClientGone):
                     if errand.told:
-                        await job.settle(account, limits.credits, 0.0, route)
+                        await job.settle(account, cost, 0.0, route)
                     raise
                 if errand.failure is not None:
                     await job.give_up(errand.failure)
                 else:
-                    await job.settle(account, limits.credits, 0.0, route)
+                    await job.settle(account, cost, 0.0, route)
         finally:
             if needs_place:
                 await self.limiter.release(subject, str(job.id))
+
+    async def _take_place(self, subject: str, job_id: UUID, plan: Plan) -> None:
+        """Raises TooManyAtOnce."""
+        if not await self.limiter.acquire(subject, str(job_id), plan.concurrency):
+            message = f"The plan {plan.name} allows {plan.concurrency} at the same time. Try again later."
+            raise TooManyAtOnce(message, RETRY_PLACE_S, plan.concurrency)
 
     @asynccontextmanager
     async def _leased(self, job: Job) -> AsyncIterator[None]:
@@ -182,35 +198,42 @@ class Jobs:
 
 @dataclass(eq=False, slots=True)
 class Job:
-    """One of them. Of who sent no key nothing is paid and nothing stored: then each step does nothing."""
+    """One of them. Of who sent no key nothing is paid and nothing stored: then each step does nothing.
+
+    Amounts are thousandths of a credit. A started minute costs `percent` hundredths of one, which may be changed until
+    the job is done: what is missing is held when more is covered.
+    """
 
     id: UUID
     caller: Caller
     _jobs: Jobs
+    percent: int = 100
     done: bool = False
     stored: bool = False
     """There is a transcript of this id."""
     heard: Transcript | None = field(default=None)
     """What a live session has delivered so far."""
-    _held: int = 0
+    cost: int = 0
+    """What was paid in the end: 0 before, and on plans that count nothing."""
+    _held: int | None = None
 
-    async def hold(self, minutes: int) -> None:
+    async def hold(self, amount: int) -> None:
         """Raises NoCredits, TooMany, StorageUnavailable."""
         holder = self.caller.holder
         if holder is not None:
             await self._jobs.database.write(
                 lambda connection: ledger.hold(
                     connection, holder.account_id, self.id, self.caller.plan,
-                    minutes=minutes, lease_s=self._jobs.lease_s, now=datetime.now(UTC),
+                    amount=amount, lease_s=self._jobs.lease_s, now=datetime.now(UTC),
                 )
             )  # fmt: skip
-            self._held = minutes
+            self._held = amount
 
     async def cover(self, seconds: float) -> None:
         """See that so much audio is paid for. Raises NoCredits, TooMany, StorageUnavailable."""
-        minutes = started_minutes(seconds)
-        if minutes > self._held and self.caller.plan.counts_minutes:
-            await self.hold(minutes)
+        amount = price(seconds, self.percent)
+        if self._held is None or (amount > self._held and self.caller.plan.counts_minutes):
+            await self.hold(amount)
 
     async def accept(self, title: str, model: str) -> None:
         """What was asked for is possible, and is to be stored."""
@@ -225,28 +248,31 @@ class Job:
             await self._write(lambda connection: library.process(connection, self.id))
 
     async def complete(self, transcript: Transcript) -> Transcript:
-        """Paid and stored, in one transaction; the transcript has the id that it is stored under."""
+        """Paid and stored, in one transaction; the transcript has the id that it is stored under.
+
+        One that was too noisy to be listened to costs nothing.
+        """
         if self.stored:
             transcript = replace(transcript, id=str(self.id))
         holder = self.caller.holder
         if holder is not None:
-            minutes = started_minutes(transcript.duration)
+            amount = 0 if transcript.too_noisy else price(transcript.duration, self.percent)
             await self.settle(
-                holder.account_id, minutes, transcript.duration, transcript.model, transcript if self.stored else None
+                holder.account_id, amount, transcript.duration, transcript.model, transcript if self.stored else None
             )
         self.done = True
         return transcript
 
     async def settle(
-        self, account: UUID, minutes: int, seconds: float, model: str, transcript: Transcript | None = None
+        self, account: UUID, amount: int, seconds: float, model: str, transcript: Transcript | None = None
     ) -> None:
         """Paid, and stored if there is a transcript."""
         plan = self.caller.plan
 
         async def settle(connection: AsyncConnection) -> None:
-            await ledger.settle(
+            self.cost = await ledger.settle(
                 connection, account, self.id, plan,
-                minutes=minutes, seconds=seconds, model=model, now=datetime.now(UTC),
+                amount=amount, seconds=seconds, model=model, now=datetime.now(UTC),
             )  # fmt: skip
             if transcript is not None:
                 await library.complete(connection, self.id, transcript)
@@ -262,7 +288,7 @@ class Job:
             await self.complete(self.heard)
             return
         holder, plan = self.caller.holder, self.caller.plan
-        if holder is None or not self._held:
+        if holder is None or self._held is None:
             return
         account, reason = holder.account_id, _reason(failure)
 
