@@ -23,10 +23,13 @@ from api.http.connection import disconnected, while_connected
 from api.http.fields import parse
 from api.http.openapi import TRANSLATE_TO, WITH_OR_WITHOUT_KEY, form_body, refusals
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
+from api.intelligence.refining import MOST_CONTEXT_CHARS, NOT_REFINED, Refiner
 from api.intelligence.service import Intelligence
-from api.recognition.catalog import ModelCatalog
+from api.recognition.catalog import ModelCatalog, SpeechModel
+from api.recognition.keywords import hotwords, parse_keywords
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.recognition.speakers import SpeakerBounds
+from api.recognition.wording import Wording
 from api.speech import Transcript
 from api.transcripts.jobs import Jobs
 from api.transcripts.meaning import Meaning
@@ -34,6 +37,7 @@ from api.translation.service import Translation
 
 MAX_SPEAKERS = 64
 MAX_TITLE_CHARS = 300
+MAX_LANGUAGES = 10
 UNTITLED = "Untitled"
 MEDIA_ENDING = re.compile(r"\.[A-Za-z0-9]{2,4}$")
 NOT_TRANSLATED = "The transcript could not be translated."
@@ -49,6 +53,40 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         "large-v3-turbo"
     )
     language: Annotated[str, Meta(description="an ISO 639-1 code such as en, or auto", max_length=20)] = "auto"
+    languages: Annotated[
+        str, Meta(description=f"at most {MAX_LANGUAGES} codes, separated by commas: what language=auto chooses from")
+    ] = ""
+    keywords: Annotated[
+        str,
+        Meta(
+            description="terms that may be said, separated by commas, each with :WEIGHT, up to 10, if it is important"
+        ),
+    ] = ""
+    context: Annotated[
+        str,
+        Meta(
+            description=f"at most {MOST_CONTEXT_CHARS} characters: what the recording is about and who speaks, for a "
+            "language model that then corrects names, fillers and punctuation",
+            max_length=MOST_CONTEXT_CHARS,
+        ),
+    ] = ""
+    script_correction: Annotated[
+        bool, Meta(description="true or false; true: each language in its own script, Devanagari or Latin")
+    ] = False
+    normalize: Annotated[
+        bool, Meta(description="true or false; true: digits, entities and invisible characters in one form")
+    ] = False
+    min_snr_db: (
+        Annotated[
+            float,
+            Meta(
+                description="a number from -20 to 60: speech that is less dB above its noise is left out; or nothing",
+                ge=-20,
+                le=60,
+            ),
+        ]
+        | None
+    ) = None
     diarize: Annotated[bool, Meta(description="true or false")] = True
     speakers: Annotated[
         int, Meta(description=f"a whole number from 0 (automatic) to {MAX_SPEAKERS}", ge=0, le=MAX_SPEAKERS)
@@ -75,6 +113,28 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         False
     )
     store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
+
+    def language_of(self, model: SpeechModel) -> tuple[str | None, tuple[str, ...]]:
+        """The language, or where that is to be found out, those that it may be; none are all of them.
+
+        Raises InvalidRequest.
+        """
+        language = model.language(self.language)
+        wanted = [code.strip() for code in self.languages.split(",") if code.strip()]
+        if len(wanted) > MAX_LANGUAGES:
+            raise InvalidRequest(f"languages may have at most {MAX_LANGUAGES} codes, not {len(wanted)}.")
+        languages = model.candidates(wanted)
+        if language is None:
+            return None, languages
+        if languages and language not in languages:
+            raise InvalidRequest(
+                f"language={language} is none of languages={','.join(languages)}: send one of both, or language=auto."
+            )
+        return language, ()
+
+    def wording(self) -> Wording:
+        """Raises InvalidRequest."""
+        return Wording(parse_keywords(self.keywords), self.script_correction, self.normalize)
 
     def bounds(self) -> SpeakerBounds:
         """Raises InvalidRequest where what is asked about speakers contradicts itself."""
@@ -149,13 +209,16 @@ class TranscribeController(Controller):
             fields = parse(TranscribeForm, form.fields)
             format_ = FORMATS[fields.response_format]
             model = await catalog.find(fields.model)
-            language = model.language(fields.language)
-            bounds = fields.bounds()
+            language, languages = fields.language_of(model)
+            wording, bounds = fields.wording(), fields.bounds()
             # What is kept has everything, whatever the format of this answer shows.
             with_words = format_.needs_words or (fields.store and caller.holder is not None)
             options = TranscriptionOptions(
                 model,
                 language,
+                languages,
+                wording,
+                fields.min_snr_db,
                 word_timestamps=with_words,
                 # Speakers show where words have their times: in a format without, nobody sees them.
                 speakers=bounds if fields.diarize and with_words else None,
@@ -164,6 +227,7 @@ class TranscribeController(Controller):
                 denoising=await enhancer.card() if fields.enhance else None,
             )
             redactor = (await intelligence.redactor())[0] if fields.redact == "pii" else None
+            refiner, warnings = await refiner_for(caller, intelligence) if fields.context else (None, ())
             errand = target = None
             if fields.translate_to:
                 errand = await stack.enter_async_context(jobs.errand(caller, "translate", has_place=True))
@@ -175,7 +239,13 @@ class TranscribeController(Controller):
             async def work() -> tuple[Transcript, Transcript]:
                 """What is kept, and what is answered."""
                 heard = await transcriber.transcribe(form.file.fileno(), options, job)
+                # Personal data first: the language model may be somebody else's.
                 heard = heard if redactor is None else await redactor.transcript(heard)
+                if refiner is not None:
+                    heard = await refiner.transcript(heard, fields.context, hotwords(wording.keywords))
+                    # A name of the context may stand there now, or an address that is one only as it is written now.
+                    heard = heard if redactor is None else await redactor.transcript(heard)
+                heard = replace(heard, warnings=(*heard.warnings, *warnings))
                 if errand is None or target is None:
                     return heard, heard
                 try:
@@ -198,6 +268,17 @@ class TranscribeController(Controller):
             body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"
         headers = {"X-Model": transcript.model, **({"X-Transcript-Id": transcript.id} if transcript.id else {})}
         return Response(body, media_type=media_type, headers=headers)
+
+
+async def refiner_for(caller: Caller, intelligence: Intelligence) -> tuple[Refiner | None, tuple[str, ...]]:
+    """Whoever refines transcripts of this caller, or else a warning that says why nobody does."""
+    if not caller.plan.refinement:
+        return None, (f"{NOT_REFINED} The plan {caller.plan.name} does not have that.",)
+    try:
+        refiner = await intelligence.refiner()
+    except InferenceUnavailable as failure:
+        return None, (f"{NOT_REFINED} {failure}",)
+    return refiner, () if refiner else (f"{NOT_REFINED} No language model is deployed.",)
 
 
 def title_of(file_name: str) -> str:

@@ -64,7 +64,8 @@ class Redactor:
             for name, entities in zip(transcript.speakers, of_names, strict=True)
         }
         text, starts = joined([segment.text for segment in segments])
-        found = await self.find(text, language)
+        languages = dict.fromkeys([language, *(segment.language or language for segment in segments)])
+        found = without_overlaps([one for spoken in languages for one in await self.find(text, spoken)])
         redacted = []
         for segment, start in zip(segments, starts, strict=True):
             end = start + len(segment.text)
@@ -75,7 +76,9 @@ class Redactor:
                 for one in found[first:last]
             ]
             speaker = names.get(segment.speaker or "", segment.speaker)
-            anonymous = replace(segment, speaker=speaker, translation=None)
+            # What was heard where a keyword stands is not looked through, so nobody gets to see it.
+            words = tuple(replace(word, original=None) for word in segment.words)
+            anonymous = replace(segment, speaker=speaker, translation=None, words=words)
             redacted.append(redact_segment(anonymous, inside) if inside else anonymous)
         speakers = tuple(dict.fromkeys(names.values()))
         return replace(transcript, segments=tuple(redacted), speakers=speakers, translated_into=None)

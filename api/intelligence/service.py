@@ -11,6 +11,7 @@ from api.inference.contracts import LANGUAGE_MODEL, TEXT_ANALYSIS, TEXT_EMBEDDIN
 from api.inference.deployments import Deployments
 from api.intelligence.classical import Classical
 from api.intelligence.redaction import Redactor
+from api.intelligence.refining import Refiner
 from api.intelligence.written import Written
 
 Author = Written | Classical
@@ -48,6 +49,13 @@ class Intelligence:
             return classical
         card = written_by.card
         return Written(self._inference.language_model, card.name.lower(), card.context_tokens, classical)
+
+    async def refiner(self) -> Refiner | None:
+        """None where no language model is deployed."""
+        if self._remote is not None:
+            return Refiner(self._remote.model, self._remote.context_tokens)
+        deployed = await self._deployments.find(LANGUAGE_MODEL)
+        return None if deployed is None else Refiner(self._inference.language_model, deployed.card.context_tokens)
 
     async def redactor(self) -> tuple[Redactor, str]:
         """And the name of what finds personal data."""
