@@ -11,7 +11,6 @@ from typing import Any
 from litestar import Litestar
 from litestar.datastructures import MutableScopeHeaders, State
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
 from litestar.plugins import PluginProtocol
 from litestar.plugins.core import MsgspecDIPlugin
 from litestar.routes import HTTPRoute
@@ -26,13 +25,15 @@ from api.allocator import return_large_arrays
 from api.audio.enhance import Enhancer
 from api.audio.media import DecoderLimits
 from api.audio.speech import SpeechSynthesizer
-from api.errors import TritoneError
+from api.compat.sixtydb.errors import SixtyDbDialect
+from api.compat.sixtydb.routes import SttController
+from api.compat.sixtydb.socket import no_socket, stt_socket
 from api.formats.render import Renderer
 from api.http.account import AccountController
 from api.http.backends import Backend, Backends
 from api.http.cloud import CloudController
+from api.http.dialects import Dialects
 from api.http.enhance import EnhanceController
-from api.http.errors import http_exception, tritone_error, unexpected_error
 from api.http.gate import Gate
 from api.http.health import HealthController
 from api.http.keys import KeysController
@@ -55,6 +56,7 @@ from api.inference.openai import OpenAiLanguageModel
 from api.inference.triton import TritonInference
 from api.intelligence.service import Intelligence, RemoteModel
 from api.recognition.catalog import ModelCatalog
+from api.recognition.languages import SwitchPolicy
 from api.recognition.pipeline import Transcriber
 from api.settings import Settings, SettingsError
 from api.storage.database import Database, database_url
@@ -67,7 +69,7 @@ from api.translation.service import Translation
 
 PROVIDED = (
     *("database", "secret", "jobs", "meaning", "renderer", "backends"),
-    *("upload_limits", "client_limits", "needs_consent"),
+    *("upload_limits", "client_limits", "needs_consent", "snr_floor_db"),
 )
 OF_THE_BACKEND = ("catalog", "transcriber", "live", "intelligence", "translation", "synthesizer", "enhancer")
 MAX_JSON_BYTES = 16 * 1024 * 1024
@@ -100,6 +102,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         remote = _remote_model(settings)
         state.backends = _backends(settings, inference, remote)
         state.needs_consent = settings.tts_consent
+        state.snr_floor_db = settings.snr_floor_db
         state.client_limits = ClientLimits(
             settings.max_frame_bytes, settings.stream_idle_timeout_s, settings.max_stream_s
         )
@@ -123,9 +126,13 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             await limiter.close()
             await state.database.close()
 
+    dialects = Dialects(SixtyDbDialect())
     app = MsgspecLitestar(
         route_handlers=[
             TranscribeController,
+            SttController,
+            stt_socket,
+            no_socket,
             stream,
             no_stream,
             ModelsController,
@@ -150,16 +157,12 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             **{name: _from_state(name) for name in PROVIDED},
             **{name: _from_backend(name) for name in OF_THE_BACKEND},
         },
-        exception_handlers={
-            TritoneError: tritone_error,
-            HTTPException: http_exception,
-            Exception: unexpected_error,
-        },
+        exception_handlers=dialects.exception_handlers(),
         before_send=[_all_methods],
         request_max_body_size=MAX_JSON_BYTES,
         openapi_config=openapi_config(),
     )
-    app.asgi_handler = Gate(app.asgi_handler, lambda: app.state.reception)
+    app.asgi_handler = Gate(app.asgi_handler, lambda: app.state.reception, dialects)
     return app
 
 
@@ -185,6 +188,7 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
     # What this process can do at the same time, for whichever Triton it is.
     decoders = asyncio.Semaphore(settings.max_decoders)
     limits = DecoderLimits(settings.max_audio_s, settings.decoder_cpu_s, settings.decoder_memory_bytes)
+    switches = SwitchPolicy(settings.language_switch_probability, settings.language_switch_s)
 
     def backend(
         inference: Inference, triton: TritonInference | None = None, remote: RemoteModel | None = None
@@ -199,12 +203,14 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
                 decoders=decoders,
                 windows_in_flight=settings.windows_in_flight,
                 beam_size=settings.beam_size,
+                switches=switches,
             ),
             LiveTranscriber(
                 inference,
                 StreamBounds(settings.stream_buffer_s, settings.max_stream_s),
                 max_streams=settings.max_streams,
                 beam_size=settings.beam_size,
+                switches=switches,
             ),
             Intelligence(inference, deployments, remote),
             Translation(inference, deployments),

@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_service(transcribe)
     transcribe.add_argument("--model", default="large-v3-turbo", help="default: %(default)s")
     transcribe.add_argument("--language", default="auto", help="default: %(default)s")
+    transcribe.add_argument("--keywords", default="", help="terms that may be said, as in Acme:5,XYZ Pharma:8,off-side")
     transcribe.add_argument("--format", choices=tuple(FORMATS), default="txt", help="default: %(default)s")
     transcribe.set_defaults(run=_transcribe)
 
@@ -184,6 +185,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
                         data={
                             "model": arguments.model,
                             "language": arguments.language,
+                            "keywords": arguments.keywords,
                             "response_format": arguments.format,
                         },
                     )

@@ -83,6 +83,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_windows: Count = 128
     """The same for all recordings together."""
     beam_size: Annotated[int, Meta(ge=1, le=16)] = 5
+    language_switch_probability: Annotated[float, Meta(gt=0.5, lt=1)] = 0.98
+    """A recording goes on in another language after so much speech that is so probably in it,"""
+    language_switch_s: Annotated[float, Meta(gt=0, le=60)] = 0.8
+    """where nobody said which language it is in; what is less probable takes longer."""
+    snr_floor_db: Annotated[float, Meta(ge=-20, le=60)] = -5.0
+    """Speech that is further below its noise is not listened to, for those whose dialect has no field for it."""
 
     tts_consent: bool = False
     """Voices are cloned only for those who state that their owners have agreed."""

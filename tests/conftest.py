@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -190,7 +191,7 @@ def new_customer(service: FakeService) -> Iterator[Callable[..., Customer]]:
     """Makes customers of the module's `service`."""
     with ExitStack() as clients:
 
-        def make(plan: str = "paid", credits: int = 0, **key: Any) -> Customer:
+        def make(plan: str = "paid", credits: Decimal | int = 0, **key: Any) -> Customer:
             made = customer(service, plan, credits, **key)
             clients.enter_context(made.client)
             return made

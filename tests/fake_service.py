@@ -1,9 +1,9 @@
 """The API over fake inference, as a program: for what must be looked at from outside its process.
 
-FAKE_DELAY_S is what a window takes, a piece to speak or a block to denoise, FAKE_HEARD the word it hears. FAKE_LOG is a
-file, of several processes even: when recognitions began and ended. FAKE_WRITER is what a language model answers, with
-the pauses between its words in seconds before it; without it there is none. FAKE_MISSING are models that are not there,
-FAKE_AWAY those that do not answer.
+FAKE_DELAY_S is what a window takes, a piece to speak or a block to denoise, FAKE_HEARD the word it hears and
+FAKE_PROBABILITY how surely. FAKE_LOG is a file, of several processes even: when recognitions began and ended.
+FAKE_WRITER is what a language model answers, with the pauses between its words in seconds before it; without it there
+is none. FAKE_MISSING are models that are not there, FAKE_AWAY those that do not answer.
 """
 
 import os
@@ -53,7 +53,12 @@ if __name__ == "__main__":
     log = os.environ.get("FAKE_LOG")
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600) if log else -1
     delay_s = float(os.environ.get("FAKE_DELAY_S", "0"))
-    recognizer = LoggingRecognizer(delay_s=delay_s, log=descriptor, heard=os.environ.get("FAKE_HEARD", "tone"))
+    recognizer = LoggingRecognizer(
+        delay_s=delay_s,
+        log=descriptor,
+        heard=os.environ.get("FAKE_HEARD", "tone"),
+        probability=float(os.environ.get("FAKE_PROBABILITY", "0.9")),
+    )
     cloner, enhancer = FakeCloner(delay_s=delay_s), FakeEnhancer(delay_s=delay_s)
     translator = (
         AwayTranslator() if "translator" in os.environ.get("FAKE_AWAY", "") else FakeTranslator(delay_s=delay_s)
@@ -63,7 +68,7 @@ if __name__ == "__main__":
     registry = FakeRegistry()
     missing = os.environ.get("FAKE_MISSING", "").split()
     registry.others = tuple(name for name in registry.others if name not in missing)
-    if writer is not None:
+    if writer is not None or "language_model" in os.environ.get("FAKE_AWAY", ""):
         registry.others += ("language_model",)
     serve(
         create_app(settings, fake_inference(recognizer, registry, None, writer, translator, enhancer, cloner)),

@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from litestar import Litestar
 from litestar.di import Provide
-from litestar.exceptions import HTTPException
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts.callers import Caller
@@ -29,10 +28,10 @@ from api.accounts.directory import Holder, create_account
 from api.accounts.keys import SCOPES, Scope
 from api.accounts.limits import LocalLimiter
 from api.accounts.plans import Plan
-from api.errors import Conflict, InvalidRequest, NotFound, TritoneError
+from api.errors import Conflict, InvalidRequest, NotFound
 from api.formats.render import Renderer
+from api.http.dialects import Dialects
 from api.http.downloads import content_disposition
-from api.http.errors import http_exception, tritone_error
 from api.http.transcripts import TranscriptsController
 from api.inference.deployments import Deployments
 from api.inference.fake import FakeRegistry, fake_inference
@@ -114,7 +113,7 @@ class Shelf:
                 "translation": always(Translation(inference, nothing_else)),
                 "jobs": always(Jobs(self.database, LocalLimiter(60.0), 60.0)),
             },
-            exception_handlers={TritoneError: tritone_error, HTTPException: http_exception},
+            exception_handlers=Dialects().exception_handlers(),
         )
         # Not Litestar's client: that runs the application in a loop of its own, where the database is not.
         client = AsyncClient(transport=ASGITransport(app), base_url="http://tritone.example/api/v1/transcripts/")

@@ -211,7 +211,9 @@ def test_the_description_page_needs_nothing_from_outside(client: httpx.Client) -
     properties = form["multipart/form-data"]["schema"]["properties"]
     speakers = {"diarize", "speakers", "min_speakers", "max_speakers", "channels"}
     texts = {"response_format", "redact", "translate_to"}
-    assert set(properties) == {"file", "model", "language", "store", "enhance"} | texts | speakers
+    wording = {"languages", "keywords", "context", "script_correction", "normalize", "min_snr_db"}
+    assert set(properties) == {"file", "model", "language", "store", "enhance"} | texts | speakers | wording
+    assert (properties["min_snr_db"]["type"], properties["min_snr_db"]["minimum"]) == ("number", -20)
     assert properties["response_format"]["default"] == "json"
 
 

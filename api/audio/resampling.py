@@ -14,21 +14,40 @@ from api.inference.base import Floats, Pcm
 FULL_SCALE = 32768
 
 
+class Resampler:
+    """Audio in pieces of any length; what comes out is the same as of one piece. Some of it comes only with `flush`,
+    after which there is nothing more to push."""
+
+    def __init__(self, from_hz: int, to_hz: int, channels: int = 1) -> None:
+        self._stream = soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
+        self._nothing = np.zeros((0, channels), dtype=np.float32)
+
+    def push(self, block: Floats) -> Pcm:
+        """(samples, channels) of -1 … 1 in; int16 out, (samples, channels) or (samples,) of a lone one."""
+        return _pcm(self._stream.resample_chunk(block))
+
+    def flush(self) -> Pcm:
+        return _pcm(self._stream.resample_chunk(self._nothing, last=True))
+
+
 async def resampled(blocks: AsyncGenerator[Floats, None], from_hz: int, to_hz: int) -> AsyncGenerator[Pcm, None]:
     """(samples, channels) of -1 … 1 in; int16 out, (samples, channels) or (samples,) of a lone one, at most a second
     each."""
-    stream, rest = None, np.zeros((0, 0), dtype=np.float32)
+    resampler = None
     async with aclosing(blocks):
         async for block in blocks:
-            stream, rest = stream or soxr.ResampleStream(from_hz, to_hz, block.shape[1], dtype="float32"), block[:0]
-            for second in _seconds(await asyncio.to_thread(stream.resample_chunk, block), to_hz):
+            resampler = resampler or Resampler(from_hz, to_hz, block.shape[1])
+            for second in _seconds(await asyncio.to_thread(resampler.push, block), to_hz):
                 yield second
-    if stream is not None:
-        for second in _seconds(stream.resample_chunk(rest, last=True), to_hz):
+    if resampler is not None:
+        for second in _seconds(resampler.flush(), to_hz):
             yield second
 
 
-def _seconds(samples: Floats, rate_hz: int) -> list[Pcm]:
-    scaled = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-    pcm = scaled[:, 0] if scaled.shape[1] == 1 else scaled
+def _pcm(samples: Floats) -> Pcm:
+    scaled: Pcm = np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+    return scaled[:, 0] if scaled.shape[1] == 1 else scaled
+
+
+def _seconds(pcm: Pcm, rate_hz: int) -> list[Pcm]:
     return [pcm[start : start + rate_hz] for start in range(0, len(pcm), rate_hz)]

@@ -1,16 +1,13 @@
-"""The one table from errors to statuses, and the body that every error has: {"error": "…"}."""
+"""The one table from errors to statuses."""
 
 from __future__ import annotations
 
-import logging
 from typing import Any, Final
 
-from litestar import Request, Response
+from litestar import Request
 from litestar.exceptions import HTTPException
 
 from api import errors
-
-log = logging.getLogger(__name__)
 
 UNEXPECTED: Final = "Something went wrong on our side. It has been logged."
 # Nobody reads it; it stands for the client that left, in logs and metrics (nginx's convention).
@@ -72,15 +69,9 @@ def message_of(error: errors.TritoneError) -> dict[str, Any]:
     return {"text": "", "error": str(error), **retry}
 
 
-def tritone_error(_: Request[Any, Any, Any], error: errors.TritoneError) -> Response[dict[str, str]]:
-    if isinstance(error, errors.InferenceFailed):
-        log.error("%s", error)
-    return Response({"error": str(error)}, status_code=status_of(error), headers=headers_of(error))
-
-
-def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, str]]:
-    """What the framework itself refuses: no such route, no such method."""
-    message = (
+def what_is_wrong(request: Request[Any, Any, Any], error: HTTPException) -> str:
+    """Of what the framework itself refuses: no such route, no such method."""
+    return (
         {
             404: f"There is no {request.url.path}; the routes are listed at /schema.",
             405: f"{request.method} is not a method of {request.url.path}.",
@@ -88,7 +79,6 @@ def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Res
         or _wrong_fields(error)
         or error.detail
     )
-    return Response({"error": message}, status_code=error.status_code, headers=error.headers)
 
 
 def _wrong_fields(error: HTTPException) -> str:
@@ -97,8 +87,3 @@ def _wrong_fields(error: HTTPException) -> str:
         return ""
     found = [f"{wrong.get('key') or 'The body'}: {wrong['message']}" for wrong in error.extra if "message" in wrong]
     return "; ".join(found)
-
-
-def unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return Response({"error": UNEXPECTED}, status_code=500)

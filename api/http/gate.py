@@ -19,7 +19,8 @@ from api.accounts.keys import MAX_KEY_CHARS
 from api.accounts.limits import Standing
 from api.accounts.reception import Reception
 from api.errors import InvalidKey, InvalidRequest, TritoneError
-from api.http.errors import UNEXPECTED, close_code_of, headers_of, message_of, status_of
+from api.http.dialects import Dialect, Dialects, Refusal
+from api.http.errors import UNEXPECTED
 
 Scope = Any  # ASGI's own types are no more than this
 Receive = Callable[[], Any]
@@ -27,10 +28,9 @@ Send = Callable[[Any], Any]
 
 log = logging.getLogger(__name__)
 
-FREE_PATHS: Final = ("health", "metrics", "schema")
-"""Whoever watches over the service, or reads how to use it, is not counted."""
 HOST: Final = re.compile(rb"([A-Za-z0-9._~-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 MAX_FIELDS: Final = 100
+SEND_A_KEY: Final = "Send the API key as `Authorization: Bearer KEY`."
 LINGER_S: Final = 10.0
 LINGER_BYTES: Final = 256 * 1024 * 1024
 
@@ -38,9 +38,12 @@ LINGER_BYTES: Final = 256 * 1024 * 1024
 class Gate:
     """`reception` is asked for at each request, because it is there only when the application has started."""
 
-    def __init__(self, app: Callable[[Scope, Receive, Send], Any], reception: Callable[[], Reception]) -> None:
+    def __init__(
+        self, app: Callable[[Scope, Receive, Send], Any], reception: Callable[[], Reception], dialects: Dialects
+    ) -> None:
         self._app = app
         self._reception = reception
+        self._dialects = dialects
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -53,40 +56,43 @@ class Gate:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = _Body(scope, receive)
         answer = _Answer(send, body)
-        reception, is_free = self._reception(), scope["path"].split("/")[1] in FREE_PATHS
+        dialect, reception = self._dialects.of(scope["path"]), self._reception()
+        is_free = dialect.is_free(scope["path"])
         try:
             _check_host(scope)
-            caller = await reception.identify(None if is_free else _bearer(scope), _peer(scope), answer.standings)
+            key = None if is_free else _needed(dialect, scope, _bearer(scope))
+            caller = await reception.identify(key, _peer(scope), answer.standings)
             await reception.admit(caller, looking=is_free)
             scope.setdefault("state", {})["caller"] = caller
         except TritoneError as refusal:
             if not is_free:
                 if not answer.standings:
                     await reception.count_refusal(_peer(scope), answer.standings)
-                await answer.refuse(refusal)
+                await answer.refuse(dialect.refusal(refusal))
                 return
         except Exception:
             log.exception("%s %s failed at the gate", scope["method"], scope["path"])
-            await answer.refuse(TritoneError(UNEXPECTED))
+            await answer.refuse(dialect.refusal(TritoneError(UNEXPECTED)))
             return
         await self._app(scope, body.receive, answer.send)
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        reception = self._reception()
+        dialect, reception = self._dialects.of(scope["path"]), self._reception()
         try:
-            caller = await reception.identify(_token(scope), _peer(scope), [])
+            key = _needed(dialect, scope, _key_of_socket(dialect, scope))
+            caller = await reception.identify(key, _peer(scope), [])
             await reception.admit(caller)
-        except TritoneError as refusal:
+        except Exception as failure:
+            if not isinstance(failure, TritoneError):
+                log.exception("A live session failed at the gate")
+            refusal = failure if isinstance(failure, TritoneError) else TritoneError(UNEXPECTED)
+            farewell = dialect.farewell(refusal)
             # Not as an answer to the handshake: a page in a browser could not read it.
             await receive()
             await send({"type": "websocket.accept"})
-            await send({"type": "websocket.send", "text": msgspec.json.encode(message_of(refusal)).decode()})
-            await send({"type": "websocket.close", "code": close_code_of(refusal), "reason": ""})
-            return
-        except Exception:
-            log.exception("A live session failed at the gate")
-            await receive()
-            await send({"type": "websocket.close", "code": close_code_of(TritoneError()), "reason": ""})
+            for message in farewell.messages:
+                await send({"type": "websocket.send", "text": msgspec.json.encode(message).decode()})
+            await send({"type": "websocket.close", "code": farewell.close_code, "reason": ""})
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
@@ -136,11 +142,11 @@ class _Answer:
             message = {"type": "http.response.body"}
         await self._send(message)
 
-    async def refuse(self, error: TritoneError) -> None:
-        body = msgspec.json.encode({"error": str(error)})
-        headers = {"content-type": "application/json", "content-length": str(len(body)), **headers_of(error)}
+    async def refuse(self, refusal: Refusal) -> None:
+        body = msgspec.json.encode(refusal.body)
+        headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
         encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-        await self.send({"type": "http.response.start", "status": status_of(error), "headers": encoded})
+        await self.send({"type": "http.response.start", "status": refusal.status, "headers": encoded})
         await self.send({"type": "http.response.body", "body": body})
 
 
@@ -174,18 +180,25 @@ def _bearer(scope: Scope) -> str | None:
         return None
     scheme, _, key = sent[0].decode("latin-1").strip().partition(" ")
     if scheme.lower() != "bearer" or not key.strip() or len(key) > MAX_KEY_CHARS:
-        raise InvalidKey("Send the API key as `Authorization: Bearer KEY`.")
+        raise InvalidKey(SEND_A_KEY)
     return key.strip()
 
 
-def _token(scope: Scope) -> str | None:
-    """Of a WebSocket: browsers cannot send headers with one, so the query may have the key."""
+def _key_of_socket(dialect: Dialect, scope: Scope) -> str | None:
+    """Raises InvalidKey, InvalidRequest."""
     try:
         query = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         raise InvalidRequest(f"The query has more than {MAX_FIELDS} fields.") from None
-    tokens: list[str] = query.get("token", [])
-    return tokens[0] if tokens else _bearer(scope)
+    fields = [field for field in dialect.key_fields if field in query]
+    return query[fields[0]][0] if fields else _bearer(scope)
+
+
+def _needed(dialect: Dialect, scope: Scope, key: str | None) -> str | None:
+    """The key. Raises InvalidKey where there is none, and there must be one."""
+    if key is None and dialect.needs_key(scope["path"]):
+        raise InvalidKey(SEND_A_KEY)
+    return key
 
 
 def _peer(scope: Scope) -> str:

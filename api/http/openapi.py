@@ -133,6 +133,8 @@ def describe_file(operation: Operation, media_type: str, headers: dict[str, tupl
 
 
 def _schema(schema: dict[str, Any]) -> Schema:
+    """Of a field that may be left out: of what it is when it is there."""
+    schema = {**schema, **next((kind for kind in schema.get("anyOf", ()) if kind.get("type") != "null"), {})}
     return Schema(
         type=OpenAPIType(schema.get("type", "string")),
         enum=schema.get("enum"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
@@ -13,32 +12,37 @@ from litestar.status_codes import HTTP_426_UPGRADE_REQUIRED
 from msgspec import Meta
 
 from api.accounts.callers import Caller
-from api.errors import ClientGone, InferenceFailed, InvalidRequest, NoCredits, TooLarge, TooMany, TritoneError
+from api.errors import InvalidRequest, TritoneError
 from api.formats.json import segment_body
 from api.http.connection import while_connected
-from api.http.errors import UNEXPECTED
+from api.http.dialects import PlainDialect
 from api.http.fields import parse
+from api.http.live_session import Listener, accounted
 from api.http.openapi import WITH_OR_WITHOUT_KEY, ErrorBody, refusals
-from api.http.stream_client import Client, ClientLimits, Message
+from api.http.stream_client import Client, ClientLimits, Message, TextMessages
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
-from api.speech import Segment, Transcript
+from api.recognition.keywords import parse_keywords
+from api.recognition.wording import Wording
 from api.streaming import events
 from api.streaming.live import LiveTranscriber
 from api.streaming.options import StreamOptions
-from api.streaming.session import BYTES_PER_S, StreamSession
+from api.streaming.session import StreamSession
 from api.transcripts.jobs import Job, Jobs
 from api.transcripts.meaning import Meaning
 
-VIOLATIONS: Final = (InvalidRequest, TooLarge, NoCredits, TooMany)
-"""What ends a session as `stop` does."""
-log = logging.getLogger(__name__)
-
+TEXT_MESSAGES: Final = TextMessages(
+    16 * 1024,
+    'A text message is a JSON object: the config, {"language": "en", "model": "large-v3-turbo"}, before any audio, or '
+    '{"action": "stop"}. Audio goes into binary messages.',
+)
 SHORTEST_UTTERANCE_MS: Final = 3000
+KEYWORDS: Final = "terms with a weight from 0 to 10, as in Acme:5,XYZ Pharma:8,off-side, or a list of such"
 PROTOCOL: Final = """A WebSocket. All text messages are JSON objects.
 
 1. Send the config, `{"language": "auto", "model": "large-v3-turbo"}`; more fields: `diarize`, `partial_interval_ms`,
-   `min_silence_ms`, `max_utterance_ms`. The query takes the same fields, and then no message is needed.
+   `min_silence_ms`, `max_utterance_ms`, `keywords` (`"Acme:5,XYZ Pharma"`, or a list of such). The query takes the same
+   fields, and then no message is needed.
 2. `{"status": "ready"}` comes.
 3. Send audio as binary messages of any size: signed 16-bit little-endian samples at 16 kHz, mono.
 4. While somebody speaks, `{"partial": "…", "committed": "…", "start": 1.2}` comes; what is `committed` stays as it is.
@@ -65,6 +69,7 @@ class StreamConfig(msgspec.Struct, frozen=True):
         Meta(description=f"a whole number from {SHORTEST_UTTERANCE_MS} to 25000, or 0 (automatic)", ge=0, le=25_000),
     ] = 0
     sample_rate: Annotated[int, Meta(description="16000", ge=16_000, le=16_000)] = 16_000
+    keywords: Annotated[str | list[str], Meta(description=KEYWORDS)] = ""
     store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
 
     async def options(self, catalog: ModelCatalog) -> StreamOptions:
@@ -80,6 +85,7 @@ class StreamConfig(msgspec.Struct, frozen=True):
             max_utterance_s=self.max_utterance_ms / 1000 or None,
             diarize=self.diarize,
             diarization=await catalog.diarization(),
+            wording=Wording(keywords=parse_keywords(self.keywords)),
         )
 
 
@@ -113,24 +119,14 @@ async def stream(
     meaning: Meaning,
     client_limits: ClientLimits,
 ) -> None:
-    await socket.accept()
-    client = Client(socket, client_limits)
-    try:
+    client = Client(socket, client_limits, PlainDialect(), TEXT_MESSAGES)
+    async with client.served():
         caller.check("transcribe")
         with live.slot():
             async with jobs.open(caller) as job:
                 violation = await converse(client, job, live, catalog)
             meaning.compute_soon(job, intelligence)
         await client.close(violation)
-    except ClientGone:
-        pass
-    except TritoneError as failure:
-        if isinstance(failure, InferenceFailed):
-            log.error("%s", failure)
-        await client.fail(failure)
-    except Exception:
-        log.exception("A live session failed")
-        await client.fail(TritoneError(UNEXPECTED))
 
 
 async def converse(client: Client, job: Job, live: LiveTranscriber, catalog: ModelCatalog) -> TritoneError | None:
@@ -139,47 +135,31 @@ async def converse(client: Client, job: Job, live: LiveTranscriber, catalog: Mod
     if client.query.keys() & StreamConfig.__struct_fields__:
         config = parse(StreamConfig, client.query)
         options = await config.options(catalog)
-        await client.send(status="ready")
+        await tell(client, status="ready")
     message = await client.receive()
     if isinstance(message, dict) and "action" not in message:
         config = parse(StreamConfig, {**client.query, **message})
         options = await config.options(catalog)
-        await client.send_bare(status="ready")
+        await client.send({"status": "ready"})
         message = await client.receive()
     elif options is None:
         options = await config.options(catalog)
-        await client.send(status="ready")
+        await tell(client, status="ready")
     if config.store:
         await job.accept(f"Live, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", options.model.served_by)
     await job.begin()
     session = live.session(options)
-    listener = Listener(client, job, session)
+    listener = StreamListener(client, job, session)
     await while_connected(speak(client, job, session, listener, options), listener.listen(message))
     return listener.violation
 
 
-class Listener:
-    """Hands a client's audio to its session. What breaks a rule ends the session as `stop` does, so no word is lost."""
-
-    def __init__(self, client: Client, job: Job, session: StreamSession) -> None:
-        self._client = client
-        self._job = job
-        self._session = session
-        self.seconds = 0.0  # of audio that came, and is paid for
-        self.violation: TritoneError | None = None
-
-    async def listen(self, message: Message) -> None:
-        """From this message on, until the client leaves."""
-        try:
-            while (audio := _audio(message)) is not None:
-                await self._job.cover(self.seconds + len(audio) / BYTES_PER_S)
-                self.seconds += len(audio) / BYTES_PER_S
-                await self._session.feed(audio)
-                message = await self._client.receive()
-        except VIOLATIONS as violation:
-            self.violation = violation.with_traceback(None)  # which holds this frame, and with it the audio
-        self._session.stop()
-        await self._client.left()
+class StreamListener(Listener):
+    async def hear(self, message: Message) -> bool:
+        audio = _audio(message)
+        if audio is not None:
+            await self.feed(audio)
+        return audio is not None
 
 
 def _audio(message: Message) -> bytes | None:
@@ -194,27 +174,20 @@ def _audio(message: Message) -> bytes | None:
 
 
 async def speak(client: Client, job: Job, session: StreamSession, listener: Listener, options: StreamOptions) -> None:
-    """What the session says, to the client; what it has said so far is what the job has come to."""
-    segments, language = list[Segment](), options.language
-    async with aclosing(session.events()) as happenings:
+    """What the session says, to the client."""
+    async with aclosing(accounted(session, job, listener, options)) as happenings:
         async for event in happenings:
             body = body_of(event)
-            if isinstance(event, events.Final):
-                segments, language = [*segments, event.segment], language or event.language
-            if isinstance(event, events.Final) or (isinstance(event, events.Partial) and event.text):
-                # Before it is sent: from now on this much was told, and is paid also by who leaves.
-                job.heard = _transcript(segments, language, listener.seconds, options)
-            if isinstance(event, events.Ended) and listener.seconds > 0:
-                ended = await job.complete(_transcript(segments, event.language, event.duration, options))
-                body |= {"id": ended.id} if ended.id else {}
-            if isinstance(event, events.Ended) and listener.violation is not None:
-                await client.send_error(listener.violation)
-            await client.send(**body)
+            if isinstance(event, events.Ended):
+                body |= {"id": str(job.id)} if job.done and job.stored else {}
+                if listener.violation is not None:
+                    await client.send_error(listener.violation)
+            await tell(client, **body)
 
 
-def _transcript(segments: list[Segment], language: str | None, duration_s: float, options: StreamOptions) -> Transcript:
-    speakers = dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None)
-    return Transcript(language, 1.0, duration_s, tuple(segments), options.model.served_by, tuple(speakers))
+async def tell(client: Client, **fields: Any) -> None:
+    """The vendor's own example reads `text` of every message; where it is empty, nobody takes it for one."""
+    await client.send({"text": "", **fields})
 
 
 def body_of(event: events.Event) -> dict[str, Any]:

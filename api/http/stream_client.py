@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -12,15 +14,12 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError
-from api.http.errors import close_code_of, message_of
+from api.errors import ClientGone, InferenceFailed, InvalidRequest, TooLarge, TritoneError
+from api.http.dialects import Dialect
+from api.http.errors import UNEXPECTED
 
-MAX_TEXT_BYTES: Final = 16 * 1024
 MAX_REASON_BYTES: Final = 123  # of a close frame, RFC 6455, section 5.5
-WHAT_MESSAGES_ARE: Final = (
-    'A text message is a JSON object: the config, {"language": "en", "model": "large-v3-turbo"}, before any audio, or '
-    '{"action": "stop"}. Audio goes into binary messages.'
-)
+log = logging.getLogger(__name__)
 
 Message = bytes | dict[str, Any]
 
@@ -34,14 +33,42 @@ class ClientLimits:
     session_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class TextMessages:
+    """How long they may be, in characters, and what they are, for whoever sends others."""
+
+    size: int
+    are: str
+
+
 class Client:
     """The other end of a live session. Everything raises ClientGone when it has left, or does not read any more."""
 
-    def __init__(self, socket: WebSocket[Any, Any, Any], limits: ClientLimits) -> None:
+    def __init__(
+        self, socket: WebSocket[Any, Any, Any], limits: ClientLimits, dialect: Dialect, texts: TextMessages
+    ) -> None:
         self._socket = socket
         self._limits = limits
+        self._dialect = dialect
+        self._texts = texts
         self._ends_at = monotonic() + limits.session_s
         self.query: dict[str, Any] = {**socket.query_params}
+
+    @asynccontextmanager
+    async def served(self) -> AsyncIterator[None]:
+        """From the handshake on, while the context lasts. Whatever goes wrong in it is said, and the socket closed."""
+        await self._socket.accept()
+        try:
+            yield
+        except ClientGone:
+            pass
+        except TritoneError as failure:
+            if isinstance(failure, InferenceFailed):
+                log.error("%s", failure)
+            await self._fail(failure)
+        except Exception:
+            log.exception("A live session failed")
+            await self._fail(TritoneError(UNEXPECTED))
 
     async def receive(self) -> Message:
         """The next message. Raises InvalidRequest where it is none, or too late; TooLarge."""
@@ -59,12 +86,12 @@ class Client:
                     f"A binary message may have {limits.frame_bytes} bytes; this one has {len(message)}. Send several."
                 )
             return message
-        if len(message) > MAX_TEXT_BYTES:
-            raise InvalidRequest(f"A text message may have {MAX_TEXT_BYTES} characters. {WHAT_MESSAGES_ARE}")
+        if len(message) > self._texts.size:
+            raise InvalidRequest(f"A text message may have {self._texts.size} characters. {self._texts.are}")
         try:
             return msgspec.json.decode(message, type=dict[str, Any])
         except (msgspec.MsgspecError, RecursionError):
-            raise InvalidRequest(f"This is no JSON object: {message[:50]!r}. {WHAT_MESSAGES_ARE}") from None
+            raise InvalidRequest(f"This is no JSON object: {message[:50]!r}. {self._texts.are}") from None
 
     async def left(self) -> None:
         """Returns when the client has gone; what it still says does not matter."""
@@ -72,28 +99,26 @@ class Client:
             while True:
                 await self._receive()
 
-    async def send(self, **fields: Any) -> None:
-        """The vendor's own example reads `text` of every message; where it is empty, nobody takes it for one."""
-        await self.send_bare(**{"text": "", **fields})
-
-    async def send_bare(self, **fields: Any) -> None:
+    async def send(self, message: Any) -> None:
+        """What becomes a JSON object."""
         try:
             async with asyncio.timeout(self._limits.idle_s):
-                await self._socket.send_text(msgspec.json.encode(fields).decode())
+                await self._socket.send_text(msgspec.json.encode(message).decode())
         except (OSError, WebSocketDisconnect) as error:  # TimeoutError is an OSError
             raise ClientGone("The client has left, or reads nothing.") from error
 
     async def send_error(self, error: TritoneError) -> None:
-        await self.send(**message_of(error))
+        for message in self._dialect.farewell(error).messages:
+            await self.send(message)
 
-    async def fail(self, error: TritoneError) -> None:
+    async def _fail(self, error: TritoneError) -> None:
         """Say it and close."""
         with suppress(ClientGone):
             await self.send_error(error)
             await self.close(error)
 
     async def close(self, error: TritoneError | None) -> None:
-        code = 1000 if error is None else close_code_of(error)
+        code = 1000 if error is None else self._dialect.farewell(error).close_code
         reason = str(error or "").encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         with suppress(OSError, RuntimeError, WebSocketDisconnect):
             async with asyncio.timeout(self._limits.idle_s):

@@ -375,15 +375,17 @@ def _listed(entry: Entry, match: MatchBody | None) -> ListedBody:
 
 def _detail(stored: Stored) -> DetailBody:
     heard = stored.transcript
+    in_several = heard is not None and len(heard.languages) > 1
     return DetailBody(
         **_common(stored.entry),
         text=heard.text if heard else "",
         language_probability=heard.language_probability if heard else None,
         speakers=list(heard.speakers) if heard else [],
-        segments=[_placed(place, segment) for place, segment in enumerate(heard.segments)] if heard else [],
+        segments=[_placed(*placed, in_several) for placed in enumerate(heard.segments)] if heard else [],
         warnings=list(heard.warnings) if heard else [],
     )
 
 
-def _placed(place: int, segment: Segment) -> PlacedSegmentBody:
-    return PlacedSegmentBody(segment_order=place, **msgspec.structs.asdict(segment_body(segment)))
+def _placed(place: int, segment: Segment, with_language: bool) -> PlacedSegmentBody:
+    body = segment_body(segment, with_language=with_language)
+    return PlacedSegmentBody(segment_order=place, **msgspec.structs.asdict(body))

@@ -29,11 +29,16 @@ WHAT = "the upload"
 
 @dataclass(frozen=True)
 class FilePart:
-    """The file of a form: the field that it comes in, what it is, and what one may be called."""
+    """The file of a form: the field that it comes in, what it is, and what one may be called; `others` are fields that
+    it may come in, too."""
 
     field: str
     what: str
     example: str
+    others: tuple[str, ...] = ()
+
+    def is_field(self, name: str) -> bool:
+        return name == self.field or name in self.others
 
     @property
     def how_to(self) -> str:
@@ -192,7 +197,7 @@ class _FormReader:
         self._is_file = segment.filename is not None
         if not self._is_file:
             return
-        if segment.name != self.part.field:
+        if not self.part.is_field(segment.name):
             raise InvalidRequest(f"A file came in the field `{segment.name[:50]}`; {self.part.how_to}")
         if self._has_file:
             raise InvalidRequest("There are two files in the form; send each in a request of its own.")
@@ -202,7 +207,7 @@ class _FormReader:
     def _end(self) -> None:
         if self._segment is not None and not self._is_file:
             name = self._segment.name
-            if name == self.part.field:
+            if self.part.is_field(name):
                 raise InvalidRequest(f"The field `{name}` holds text, not a file; {self.part.how_to}")
             if name in self.fields:
                 raise InvalidRequest(f"The field `{name[:50]}` is there twice; send it once.")
