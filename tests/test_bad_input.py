@@ -198,6 +198,9 @@ def test_no_place_to_store_an_upload(clips: list[Clip], tmp_path: Path) -> None:
 def test_unknown_routes_and_methods(service: FakeService) -> None:
     refused(service.client.get("/v2/transcribe"), "/schema", status=404)
     refused(service.client.get("/v1/transcribe"), "GET", status=405)
+    with socket.create_connection(("127.0.0.1", httpx.URL(service.url).port or 0)) as connection:
+        connection.sendall(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 404 " in connection.recv(1000)
 
 
 def upload_head(size: int) -> bytes:

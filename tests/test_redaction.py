@@ -89,6 +89,19 @@ def test_across_segments_and_speakers() -> None:
     assert redacted.speakers == ("A", "B", "[PHONE]")
 
 
+class FindsInSpanish:
+    """Numbers, which are not known in other languages."""
+
+    async def analyze(self, texts: Sequence[str], options: AnalysisOptions) -> Analysis:
+        return await Finds().analyze(texts if options.language == "es" else [""] * len(texts), options)
+
+
+def test_each_language_of_a_recording_is_looked_through() -> None:
+    said = (replace(segment(" hello"), language="en"), replace(segment(" es", " 123 456"), language="es"))
+    redacted = asyncio.run(Redactor(FindsInSpanish()).transcript(Transcript("en", 1.0, 9.0, said, "m")))
+    assert [one.text for one in redacted.segments] == ["hello", "es [PHONE]"]
+
+
 @given(st.lists(st.integers(1, 15_000), max_size=6), st.integers(0, 40))
 def test_long_texts_are_read_in_pieces_that_cut_nothing(gaps: list[int], words: int) -> None:
     """Personal data at any place of a text much longer than a piece is found, once."""

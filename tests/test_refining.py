@@ -41,7 +41,6 @@ def segment(text: str, language: str | None = "en", keyword: str = "") -> Segmen
         ("um so we met akme corp", "So we met Acme Corp."),
         ("cooper netties is slow", "Kubernetes is slow."),
         ("we asked ex why zed farmer about it on monday morning", "We asked XYZ Pharma about it on Monday morning."),
-        ("you will recieve it", "You will receive it."),
         ("twenty one people, not twenty two", "Twenty-one people, not twenty-two."),
         ("he said 1,000 dollars uh twice", "He said 1,000 dollars twice."),
         ("write to [EMAIL_ADDRESS] um today", "Write to [EMAIL_ADDRESS] today."),
@@ -78,7 +77,8 @@ def test_names_fillers_and_punctuation_are_let_through(heard: str, answer: str) 
         ("sixty people came", "Sixth people came."),
         ("they hired him", "They fired him."),
         ("so we met maria", "So we met Mario."),
-        ("you will recieve it", "You will recieve* it."),
+        ("you will receive it", "You will receive* it."),
+        ("my employer said so", "My employee said so."),
         ("many people came", "Many peоple came."),  # an o of Cyrillic
         ("akme akme akme akme met", "Acme, Acme, Acme, Acme met."),
         ("so we met", ""),
@@ -104,9 +104,9 @@ def test_a_filler_that_is_a_word_goes_where_marks_set_it_apart() -> None:
     assert refined(segment("um dia", "pt"), "Dia.", KNOWN) is None
 
 
-def test_only_names_are_written_for_what_was_heard_in_a_language_of_which_nothing_is_known() -> None:
-    assert refined(segment("to jest recieve", "pl"), "To jest receive.", KNOWN) is None
+def test_names_are_written_in_a_language_of_which_nothing_is_known() -> None:
     assert refined(segment("to jest akme", "pl"), "To jest Acme.", KNOWN) is not None
+    assert refined(segment("to um jest", "pl"), "To jest.", KNOWN) is None
 
 
 def test_hindi_has_a_word_for_each_number_up_to_a_hundred() -> None:
@@ -302,6 +302,13 @@ def test_personal_data_is_taken_out_before_the_model_reads_it(tmp_path: Path) ->
     with service(tmp_path, {"FAKE_HEARD": "eva@example.com", "FAKE_WRITER": writer}) as customers:
         answer = customers("paid").transcribe(speech(2), context="Eva", redact="pii").json()
         assert answer["text"] == "[EMAIL_ADDRESS], [EMAIL_ADDRESS]!"
+
+
+def test_personal_data_that_only_the_correction_makes_is_taken_out(tmp_path: Path) -> None:
+    with service(tmp_path, {"FAKE_HEARD": "eva@", "FAKE_WRITER": "0 [1] eva@eva@"}) as customers:
+        paid = customers("paid")
+        assert paid.transcribe(speech(2), context="Eva").json()["text"] == "eva@eva@"
+        assert paid.transcribe(speech(2), context="Eva", redact="pii").json()["text"] == "[EMAIL_ADDRESS]@"
 
 
 def test_who_leaves_ends_the_model_s_work(tmp_path: Path) -> None:

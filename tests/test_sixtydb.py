@@ -379,7 +379,7 @@ def test_languages_and_models_with_a_key_and_without(service: FakeService, anna:
 
 
 def test_a_context_needs_a_plan_and_a_language_model(new_customer: NewCustomer) -> None:
-    for plan, why in (("free", "plan"), ("paid", "no language model")):
+    for plan, why in (("free", "plan"), ("paid", "No language model")):
         body = heard(stt(new_customer(plan, credits=3), context="A piano lesson. The teacher is called Tony."))
         assert body["text"] == "tone tone tone"
         assert body["warning_codes"] == ["llm_refinement_not_in_plan"]

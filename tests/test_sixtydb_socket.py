@@ -35,7 +35,7 @@ from api.compat.sixtydb.refinement import MOST_WAITING, Refinements, Sentence
 from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.base import Pcm
 from api.inference.contracts import DecodingOptions, Recognition
-from api.inference.fake import FakeRecognizer, fake_inference
+from api.inference.fake import FakeRecognizer, FakeRegistry, fake_inference
 from api.recognition.clustering import Doubles
 from api.settings import Settings
 from api.speech import Segment
@@ -272,6 +272,7 @@ WRONG: list[tuple[Any, str, str]] = [
     ({**START, "languages": ["en", "es", "fr", "de", "it", "pt"]}, "INVALID_REQUEST", "may have 5 codes; these are 6"),
     ({**START, "languages": ["xx"]}, "INVALID_REQUEST", "'xx'"),
     ({**START, "languages": [5]}, "INVALID_REQUEST", "languages must be a list of at most 5"),
+    ({**START, "languages": 201 * "x"}, "INVALID_REQUEST", "languages must be a list of at most 5"),
     ({**START, "config": "linear"}, "INVALID_REQUEST", "config must be an object"),
     ({**START, "config": {"encoding": "opus"}}, "INVALID_REQUEST", "encoding must be linear or mulaw, not 'opus'"),
     (
@@ -421,13 +422,12 @@ def test_no_audio_no_bill(anna: Customer) -> None:
 
 
 def test_no_credits(new_customer: NewCustomer) -> None:
-    for credits in (0, Decimal("1.1")):
+    for credits, greeting in ((0, []), (Decimal("1.1"), GREETING[:2])):
         poor = new_customer(credits=credits)
         messages, code = session(poor, {**START, "config": {"diarize": True}}, TONE, STOP)
-        assert (messages[-1]["type"], code) == ("error", 1008)
+        assert (types(messages), code) == ([*greeting, "error"], 1008)
         assert (messages[-1]["error"], messages[-1]["error_code"]) == 2 * ("INSUFFICIENT_CREDITS",)
         assert "redits" in messages[-1]["message"]
-    assert types(session(new_customer(credits=0))[0]) == ["error"]
 
 
 def test_credits_that_run_out(new_customer: NewCustomer) -> None:
@@ -442,12 +442,12 @@ def test_credits_that_run_out(new_customer: NewCustomer) -> None:
 
 def test_places_are_those_of_rest_too(new_customer: NewCustomer) -> None:
     bert = new_customer("free")
-    with socket_of(bert) as one, socket_of(bert) as two, socket_of(bert) as three:
-        for client in (one, two):
-            say(client, START)
-            hear(client, "session_started")
-        say(three, START)
-        messages, code = rest(three)
+    with socket_of(bert) as one, socket_of(bert) as two:
+        say(one, START)
+        hear(one, "session_started")
+        hear(two, "connection_established")
+        with socket_of(bert) as three:
+            messages, code = rest(three)
         assert (messages[-1]["error_code"], code) == ("STT_CONCURRENCY_LIMIT", 1008)
         assert messages[-1]["details"]["limit"] == 2
         answer = bert.client.post("/stt", files={"file": b"x"})
@@ -489,12 +489,14 @@ def test_who_asks_without_a_socket_is_told_that_it_is_there(anna: Customer) -> N
     assert anna.client.get("/ws/stt").status_code == 200
 
 
-def said_over(recognizer: FakeRecognizer, *messages: dict[str, Any] | bytes) -> tuple[list[dict[str, Any]], int]:
+def said_over(
+    recognizer: FakeRecognizer, *messages: dict[str, Any] | bytes, registry: FakeRegistry | None = None
+) -> tuple[list[dict[str, Any]], int]:
     """What the service says over these models, and the code that it closes with."""
     said: list[dict[str, Any]] = []
     with TemporaryDirectory() as home:
-        url = f"/ws/stt?apiKey={a_key(home)}"
-        with in_process(fake_inference(recognizer), home=home) as client, client.websocket_connect(url) as spoken:
+        url, inference = f"/ws/stt?apiKey={a_key(home)}", fake_inference(recognizer, registry)
+        with in_process(inference, home=home) as client, client.websocket_connect(url) as spoken:
             for message in messages:
                 spoken.send_bytes(message) if isinstance(message, bytes) else spoken.send_json(message)
             while True:
@@ -515,6 +517,13 @@ def said_over(recognizer: FakeRecognizer, *messages: dict[str, Any] | bytes) -> 
 def test_models_that_fail(error: Exception, code: str) -> None:
     said, closed = said_over(Broken(error), START, TONE, SILENCE)
     assert (said[-1]["type"], said[-1]["error_code"], closed) == ("error", code, 1011)
+
+
+def test_the_default_model_need_not_be_deployed() -> None:
+    said, closed = said_over(FakeRecognizer(), START, TONE, STOP, registry=FakeRegistry(ids=("medium", "small")))
+    assert (text_of(said), closed) == ("tone", 1000)
+    assert next(message for message in said if message["type"] == "connected")["server_info"]["model"] == "medium"
+    assert not [message for message in said if message["type"] == "warning"]
 
 
 class Mumbling(FakeRecognizer):

@@ -203,6 +203,8 @@ WRONG = [
     (json.dumps({"audio": "x" * 20_000}), 1008, "16384 characters"),
     ('{"model": "huge"}', 1008, "There is no model 'huge'; use one of small, large-v3-turbo"),
     ('{"model": "small", "language": "xx"}', 1008, "does not know the language 'xx'; use auto or one of en, es"),
+    ('{"model": "small", "languages": "en,xx"}', 1008, "does not know the language 'xx'; use auto or one of en, es"),
+    ('{"model": "small", "language": "en", "languages": ["es"]}', 1008, "language=en is none of languages=es"),
     ('{"model": "small", "min_silence_ms": 5}', 1008, "min_silence_ms must be a whole number from 200 to 5000, not 5"),
     ('{"model": "small", "max_utterance_ms": 500}', 1008, "max_utterance_ms must be at least 3000"),
     ('{"model": "small", "partial_interval_ms": "x"}', 1008, "partial_interval_ms must be a whole number"),

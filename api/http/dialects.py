@@ -77,7 +77,7 @@ class PlainDialect:
         return True
 
     def is_free(self, path: str) -> bool:
-        return path.split("/")[1] in FREE_PATHS
+        return path.removeprefix("/").partition("/")[0] in FREE_PATHS
 
     def needs_key(self, path: str) -> bool:
         return False

@@ -37,12 +37,13 @@ TEXT_MESSAGES: Final = TextMessages(
     '{"action": "stop"}. Audio goes into binary messages.',
 )
 SHORTEST_UTTERANCE_MS: Final = 3000
+LANGUAGES: Final = "at most 10 codes, as in en,es, or a list of such: what language=auto chooses from"
 KEYWORDS: Final = "terms with a weight from 0 to 10, as in Acme:5,XYZ Pharma:8,off-side, or a list of such"
 PROTOCOL: Final = """A WebSocket. All text messages are JSON objects.
 
 1. Send the config, `{"language": "auto", "model": "large-v3-turbo"}`; more fields: `diarize`, `partial_interval_ms`,
-   `min_silence_ms`, `max_utterance_ms`, `keywords` (`"Acme:5,XYZ Pharma"`, or a list of such). The query takes the same
-   fields, and then no message is needed.
+   `min_silence_ms`, `max_utterance_ms`, `keywords` (`"Acme:5,XYZ Pharma"`, or a list of such), `languages` (`"en,es"`,
+   or a list of such: what `auto` chooses from). The query takes the same fields, and then no message is needed.
 2. `{"status": "ready"}` comes.
 3. Send audio as binary messages of any size: signed 16-bit little-endian samples at 16 kHz, mono.
 4. While somebody speaks, `{"partial": "…", "committed": "…", "start": 1.2}` comes; what is `committed` stays as it is.
@@ -69,6 +70,7 @@ class StreamConfig(msgspec.Struct, frozen=True):
         Meta(description=f"a whole number from {SHORTEST_UTTERANCE_MS} to 25000, or 0 (automatic)", ge=0, le=25_000),
     ] = 0
     sample_rate: Annotated[int, Meta(description="16000", ge=16_000, le=16_000)] = 16_000
+    languages: Annotated[str | list[str], Meta(description=LANGUAGES)] = ""
     keywords: Annotated[str | list[str], Meta(description=KEYWORDS)] = ""
     store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
 
@@ -79,7 +81,7 @@ class StreamConfig(msgspec.Struct, frozen=True):
         model = await catalog.find(self.model)
         return StreamOptions(
             model,
-            model.language(self.language),
+            *model.choice(self.language, self.languages),
             partial_interval_s=self.partial_interval_ms / 1000,
             min_silence_s=self.min_silence_ms / 1000,
             max_utterance_s=self.max_utterance_ms / 1000 or None,

@@ -22,10 +22,11 @@ from api.formats.json import TranscriptBody, VerboseTranscriptBody
 from api.http.connection import disconnected, while_connected
 from api.http.fields import parse
 from api.http.openapi import TRANSLATE_TO, WITH_OR_WITHOUT_KEY, form_body, refusals
+from api.http.refinement import refiner_for
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
-from api.intelligence.refining import MOST_CONTEXT_CHARS, NOT_REFINED, Refiner
+from api.intelligence.refining import MOST_CONTEXT_CHARS, NOT_REFINED
 from api.intelligence.service import Intelligence
-from api.recognition.catalog import ModelCatalog, SpeechModel
+from api.recognition.catalog import MAX_CANDIDATES, ModelCatalog
 from api.recognition.keywords import hotwords, parse_keywords
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.recognition.speakers import SpeakerBounds
@@ -37,7 +38,6 @@ from api.translation.service import Translation
 
 MAX_SPEAKERS = 64
 MAX_TITLE_CHARS = 300
-MAX_LANGUAGES = 10
 UNTITLED = "Untitled"
 MEDIA_ENDING = re.compile(r"\.[A-Za-z0-9]{2,4}$")
 NOT_TRANSLATED = "The transcript could not be translated."
@@ -54,7 +54,11 @@ class TranscribeForm(msgspec.Struct, frozen=True):
     )
     language: Annotated[str, Meta(description="an ISO 639-1 code such as en, or auto", max_length=20)] = "auto"
     languages: Annotated[
-        str, Meta(description=f"at most {MAX_LANGUAGES} codes, separated by commas: what language=auto chooses from")
+        str,
+        Meta(
+            description=f"at most {MAX_CANDIDATES} codes, separated by commas: what language=auto chooses from",
+            max_length=300,
+        ),
     ] = ""
     keywords: Annotated[
         str,
@@ -113,24 +117,6 @@ class TranscribeForm(msgspec.Struct, frozen=True):
         False
     )
     store: Annotated[bool, Meta(description="true, or false: the transcript is not kept")] = True
-
-    def language_of(self, model: SpeechModel) -> tuple[str | None, tuple[str, ...]]:
-        """The language, or where that is to be found out, those that it may be; none are all of them.
-
-        Raises InvalidRequest.
-        """
-        language = model.language(self.language)
-        wanted = [code.strip() for code in self.languages.split(",") if code.strip()]
-        if len(wanted) > MAX_LANGUAGES:
-            raise InvalidRequest(f"languages may have at most {MAX_LANGUAGES} codes, not {len(wanted)}.")
-        languages = model.candidates(wanted)
-        if language is None:
-            return None, languages
-        if languages and language not in languages:
-            raise InvalidRequest(
-                f"language={language} is none of languages={','.join(languages)}: send one of both, or language=auto."
-            )
-        return language, ()
 
     def wording(self) -> Wording:
         """Raises InvalidRequest."""
@@ -209,7 +195,7 @@ class TranscribeController(Controller):
             fields = parse(TranscribeForm, form.fields)
             format_ = FORMATS[fields.response_format]
             model = await catalog.find(fields.model)
-            language, languages = fields.language_of(model)
+            language, languages = model.choice(fields.language, fields.languages)
             wording, bounds = fields.wording(), fields.bounds()
             # What is kept has everything, whatever the format of this answer shows.
             with_words = format_.needs_words or (fields.store and caller.holder is not None)
@@ -227,7 +213,7 @@ class TranscribeController(Controller):
                 denoising=await enhancer.card() if fields.enhance else None,
             )
             redactor = (await intelligence.redactor())[0] if fields.redact == "pii" else None
-            refiner, warnings = await refiner_for(caller, intelligence) if fields.context else (None, ())
+            refiner, why_not = await refiner_for(caller, intelligence) if fields.context else (None, "")
             errand = target = None
             if fields.translate_to:
                 errand = await stack.enter_async_context(jobs.errand(caller, "translate", has_place=True))
@@ -245,7 +231,8 @@ class TranscribeController(Controller):
                     heard = await refiner.transcript(heard, fields.context, hotwords(wording.keywords))
                     # A name of the context may stand there now, or an address that is one only as it is written now.
                     heard = heard if redactor is None else await redactor.transcript(heard)
-                heard = replace(heard, warnings=(*heard.warnings, *warnings))
+                if why_not:
+                    heard = replace(heard, warnings=(*heard.warnings, f"{NOT_REFINED} {why_not}"))
                 if errand is None or target is None:
                     return heard, heard
                 try:
@@ -268,17 +255,6 @@ class TranscribeController(Controller):
             body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"
         headers = {"X-Model": transcript.model, **({"X-Transcript-Id": transcript.id} if transcript.id else {})}
         return Response(body, media_type=media_type, headers=headers)
-
-
-async def refiner_for(caller: Caller, intelligence: Intelligence) -> tuple[Refiner | None, tuple[str, ...]]:
-    """Whoever refines transcripts of this caller, or else a warning that says why nobody does."""
-    if not caller.plan.refinement:
-        return None, (f"{NOT_REFINED} The plan {caller.plan.name} does not have that.",)
-    try:
-        refiner = await intelligence.refiner()
-    except InferenceUnavailable as failure:
-        return None, (f"{NOT_REFINED} {failure}",)
-    return refiner, () if refiner else (f"{NOT_REFINED} No language model is deployed.",)
 
 
 def title_of(file_name: str) -> str:

@@ -1,6 +1,6 @@
 """Words that decide what a sentence says, and words that say nothing, by language.
 
-Where a language has none here, nothing that is not told as a name may be written in the place of what was heard.
+A language that has none here has no fillers either, and only its digits are known to be numbers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """What a language model wrote in the place of what was heard: taken over only where it says the same.
 
-It may drop fillers, change punctuation, spaces and case, and write a name that it was told, or one letter otherwise,
-where something alike was heard. All else leaves a segment as it was heard: a word where there was none, one that is
-gone, another number, day or negation, another script, a placeholder of personal data that is changed.
+It may drop fillers, change punctuation, spaces and case, and write a name that it was told where something alike was
+heard. All else leaves a segment as it was heard: a word where there was none, one that is gone, another number, day or
+negation, another script, a placeholder of personal data that is changed. Not even one letter may be another: employer
+and employee are.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from itertools import compress, pairwise
 from typing import Final
 from unicodedata import category, name, normalize
 
-from rapidfuzz.distance import OSA
 from rapidfuzz.fuzz import ratio
 
 from api.intelligence.guarded_words import FILLERS, FIXED, HESITATIONS
@@ -43,7 +43,6 @@ MOST_TOGETHER: Final = 6
 """Words that one name is heard as."""
 MOST_WORDS: Final = 400
 SHORTEST_NAME_CHARS: Final = 4
-SHORTEST_ALIKE_CHARS: Final = 5
 LIKE_A_NAME: Final = 50.0
 """Of rapidfuzz' ratio, in percent: "exwhyzed farmer" and "XYZ Pharma" have 52, unrelated words 30 to 40."""
 MUCH_LIKE_IT: Final = 75.0
@@ -172,17 +171,12 @@ class _Guard:
         if len(old) > MOST_TOGETHER or len(new) > MOST_TOGETHER or any(map(_is_keyword, heard)):
             return False
         self._changed += min(len(old), len(new))
-        # What has a capital may be somebody's name, and another address be a letter away.
-        texts = [*(unit.text for unit in heard), *written]
-        is_plain = not any(text != text.lower() or ADDRESS.search(text) for text in texts)
-        if len(old) == len(new) and all(
-            self._is_like([one], [other], is_plain) for one, other in zip(old, new, strict=True)
-        ):
+        if len(old) == len(new) and all(self._is_like([one], [other]) for one, other in zip(old, new, strict=True)):
             return True
-        return self._is_like(old, new, is_plain)
+        return self._is_like(old, new)
 
-    def _is_like(self, old: Sequence[str], new: Sequence[str], may_be_misspelt: bool) -> bool:
-        """What was heard is no name itself, and the new words are names that sound alike, or all but the same."""
+    def _is_like(self, old: Sequence[str], new: Sequence[str]) -> bool:
+        """What was heard is no name itself, and the new words are names that sound alike."""
         names, likely = self._vocabulary.names, self._vocabulary.likely
         heard, written = "".join(old), "".join(new)
         if heard == written:
@@ -192,13 +186,8 @@ class _Guard:
         likeness, shorter = ratio(heard, written), min(len(heard), len(written))
         if shorter >= SHORTEST_NAME_CHARS and names.issuperset(new) and likeness >= LIKE_A_NAME:
             return True
-        if heard[0] != written[0]:
-            return False
-        if shorter >= SHORTEST_NAME_CHARS and (names | likely).issuperset(new) and likeness >= MUCH_LIKE_IT:
-            return True
-        if not may_be_misspelt or self._language not in FIXED:
-            return False
-        return shorter >= SHORTEST_ALIKE_CHARS and OSA.distance(heard, written) <= 1
+        much_like_it = heard[0] == written[0] and likeness >= MUCH_LIKE_IT
+        return shorter >= SHORTEST_NAME_CHARS and (names | likely).issuperset(new) and much_like_it
 
 
 def _key(text: str) -> str:

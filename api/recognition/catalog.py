@@ -11,6 +11,9 @@ from api.inference.contracts import SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION, WHI
 from api.inference.deployments import Deployments
 from api.recognition.speakers import DiarizationPlan
 
+MAX_CANDIDATES = 10
+"""Languages that a recording may be in."""
+
 
 @dataclass(frozen=True, slots=True)
 class SpeechModel:
@@ -41,6 +44,22 @@ class SpeechModel:
         Raises InvalidRequest where the model does not know one."""
         languages = [self.language(code) for code in wanted]
         return () if None in languages else tuple(dict.fromkeys(code for code in languages if code is not None))
+
+    def choice(self, language: str, among: str | Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+        """The language, or where that is `auto`, those that it may be; none are all of them. `among` may be text with
+        commas. Raises InvalidRequest."""
+        codes = among.split(",") if isinstance(among, str) else among
+        wanted = [code.strip() for code in codes if code.strip()]
+        if len(wanted) > MAX_CANDIDATES:
+            raise InvalidRequest(f"languages may have at most {MAX_CANDIDATES} codes, not {len(wanted)}.")
+        given, languages = self.language(language), self.candidates(wanted)
+        if given is None:
+            return None, languages
+        if languages and given not in languages:
+            raise InvalidRequest(
+                f"language={given} is none of languages={','.join(languages)}: send one of both, or language=auto."
+            )
+        return given, ()
 
 
 class ModelCatalog:

@@ -101,8 +101,8 @@ class MultilingualListener:
         *,
         padded: bool,
     ) -> None:
-        """`decoding` has the language, or the candidates, if there are any. With `padded` windows a phrase costs as much
-        as a whole one."""
+        """`decoding` has the language, or the candidates, if there are any. With `padded` windows a phrase costs as
+        much as a whole one."""
         self._recognizer = recognizer
         self._model = model
         self._decoding = decoding

@@ -366,7 +366,7 @@ class StreamSession:
             except (InferenceFailed, InferenceUnavailable) as failure:
                 self._speakers = None
                 warnings.append(Warned(f"Who speaks cannot be told any more. {failure}"))
-        segments = self._options.wording.of(segments)
+        segments = await asyncio.to_thread(self._options.wording.of, segments)  # many keywords take long
         self._texts += [segment.text for segment in segments]
         return [*warnings, *(Final(segment, heard.language) for segment in segments)]
 

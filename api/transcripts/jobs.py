@@ -72,11 +72,6 @@ class Jobs:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def check(self, caller: Caller, percent: int = 100) -> None:
-        """Refuses who cannot pay a minute, before anything is asked of them. Raises NoCredits, MonthUsedUp."""
-        if caller.holder is not None:
-            ledger.check(caller.plan, caller.holder.balance, price(0.0, percent), datetime.now(UTC))
-
     @asynccontextmanager
     async def open(
         self, caller: Caller, *, size: int = 0, largest: int | None = None, percent: int = 100
@@ -91,7 +86,8 @@ class Jobs:
         """
         plan, holder = caller.plan, caller.holder
         day = Window(f"{caller.subject}:transcriptions", plan.transcriptions_per_day or 0, DAY_S)
-        self.check(caller, percent)
+        if holder is not None:
+            ledger.check(plan, holder.balance, price(0.0, percent), datetime.now(UTC))
         if plan.transcriptions_per_day:
             _refuse(caller, await self.limiter.hit(day, cost=0))
         if size > (most := min(plan.max_file_bytes, largest or plan.max_file_bytes)):

@@ -12,6 +12,7 @@ from msgspec import UNSET
 from api.accounts.credits import in_credits
 from api.audio.telephony import AudioFormat, AudioReader
 from api.compat.sixtydb.answers import seconds
+from api.compat.sixtydb.form import languages_of
 from api.compat.sixtydb.messages import (
     BillingSummary,
     Config,
@@ -124,12 +125,6 @@ async def speak(conversation: Conversation, options: StreamOptions, config: Conf
     await client.send(SessionStopped(session_id_of(job), bill))
     if conversation.violation is not None:
         await client.send_error(conversation.violation)
-
-
-def languages_of(model: SpeechModel, wanted: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:
-    """The language, if it is known, and those that it may be otherwise. Raises InvalidRequest."""
-    candidates = model.candidates(wanted)
-    return (candidates[0], ()) if len(candidates) == 1 else (None, candidates)
 
 
 def session_id_of(job: Job) -> str:

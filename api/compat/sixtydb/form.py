@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -65,13 +65,18 @@ class SttForm(msgspec.Struct, frozen=True):
         return SpeakerBounds(fewest, most)
 
     def candidates(self, model: SpeechModel) -> tuple[str | None, tuple[str, ...]]:
-        """The language, if it is known, and those that it may be otherwise; none: all that the model knows.
+        """As languages_of: `languages` are read only where `language` does not say it. Raises InvalidRequest."""
+        given = [code.strip() for code in self.languages.split(",") if code.strip()]
+        return languages_of(model, [self.language] if model.language(self.language) else given)
 
-        Raises InvalidRequest.
-        """
-        language = model.language(self.language)
-        candidates = model.candidates([code.strip() for code in self.languages.split(",") if code.strip()])
-        return language, () if language else candidates
+
+def languages_of(model: SpeechModel, wanted: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """The language, if it is known, and those that it may be otherwise; none: all that the model knows.
+
+    Raises InvalidRequest.
+    """
+    candidates = model.candidates(wanted)
+    return (candidates[0], ()) if len(candidates) == 1 else (None, candidates)
 
 
 def read(fields: Mapping[str, str]) -> SttForm:

@@ -27,7 +27,7 @@ ENCODINGS: Final = {"linear": "linear", "linear16": "linear", "mulaw": "mulaw", 
 """The contract's two, each with another name that its clients have for it."""
 
 Languages = Annotated[
-    list[Annotated[str, Meta(max_length=20)]] | str | None,
+    list[Annotated[str, Meta(max_length=20)]] | Annotated[str, Meta(max_length=200)] | None,
     Meta(description=f"a list of at most {MAX_LANGUAGES} ISO 639-1 codes, or null"),
 ]
 EncodingName = Annotated[Annotated[str, Meta(max_length=20)] | None, Meta(description="linear or mulaw")]
@@ -291,5 +291,5 @@ class BillingSummary(msgspec.Struct):
 
 
 class SessionStopped(msgspec.Struct, tag_field="type", tag="session_stopped"):
-    session_id: str | None
+    session_id: str
     billing_summary: BillingSummary

@@ -26,7 +26,9 @@ from api.compat.sixtydb.form import AUDIO, SttForm, read
 from api.errors import UnknownModel
 from api.http.connection import disconnected, while_connected
 from api.http.openapi import WITH_KEY, WITH_OR_WITHOUT_KEY, form_body
+from api.http.refinement import refiner_for
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
+from api.intelligence.refining import NOT_REFINED
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog, SpeechModel
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
@@ -35,6 +37,8 @@ from api.transcripts.jobs import Jobs
 
 DIARIZED_PERCENT: Final = 130
 """Of its price, a transcription with speakers costs so much."""
+NOT_REFINED_CODE: Final = "llm_refinement_not_in_plan"
+"""60db has no other code for a context that was sent in vain."""
 DEFAULT_MODEL: Final = SttForm().model
 
 
@@ -85,9 +89,9 @@ class SttController(Controller):
             wording, speakers = fields.wording, fields.speakers
             if speakers is not None:
                 job.percent = DIARIZED_PERCENT
-            refiner = await intelligence.refiner() if fields.context and caller.plan.refinement else None
-            if fields.context and refiner is None:
-                warnings.append(not_refined(in_plan=caller.plan.refinement))
+            refiner, why_not = await refiner_for(caller, intelligence) if fields.context else (None, "")
+            if why_not:
+                warnings.append(WarningBody(NOT_REFINED_CODE, f"{NOT_REFINED} {why_not}", []))
             options = TranscriptionOptions(
                 model,
                 language,
@@ -140,20 +144,15 @@ class SttController(Controller):
 
 
 async def model_for(catalog: ModelCatalog, id_: str) -> tuple[SpeechModel, list[WarningBody]]:
-    """The model with this id. 60db has no such field, so one that there is not is no error. Raises UnknownModel where
-    even the default is not deployed, InferenceUnavailable."""
+    """The model with this id, else the default, else the first. 60db has no such field, so one that there is not is no
+    error. Raises InferenceUnavailable."""
     try:
         return await catalog.find(id_), []
     except UnknownModel:
-        message = f"There is no model {id_!r} here; {DEFAULT_MODEL} listened to it."
-        return await catalog.find(DEFAULT_MODEL), [WarningBody("model_not_available", message, [])]
-
-
-def not_refined(*, in_plan: bool) -> WarningBody:
-    """The context was sent in vain."""
-    why = "no language model is deployed here" if in_plan else "the plan does not include it"
-    message = f"The context was not used, and the text not refined: {why}."
-    return WarningBody("llm_refinement_not_in_plan", message, [])
+        ids = [model.id for model in await catalog.speech_models()]
+        model = await catalog.find(ids[0] if ids and DEFAULT_MODEL not in ids else DEFAULT_MODEL)
+        message = f"There is no model {id_!r} here; {model.id} listened to it."
+        return model, [WarningBody("model_not_available", message, [])] if id_ != DEFAULT_MODEL else []
 
 
 def model_body(model: SpeechModel, features: list[str]) -> ModelBody:

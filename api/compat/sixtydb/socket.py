@@ -10,13 +10,13 @@ from litestar import WebSocket, get, websocket
 from api.accounts.callers import Caller
 from api.compat.sixtydb.conversation import (
     Conversation,
-    languages_of,
     session_id_of,
     speak,
     test_response,
     unknown_message,
 )
 from api.compat.sixtydb.errors import SixtyDbDialect
+from api.compat.sixtydb.form import languages_of
 from api.compat.sixtydb.messages import (
     BillingSummary,
     Connected,
@@ -29,10 +29,12 @@ from api.compat.sixtydb.messages import (
     read_start,
 )
 from api.compat.sixtydb.refinement import Refine
-from api.compat.sixtydb.routes import DEFAULT_MODEL, DIARIZED_PERCENT, not_refined
-from api.errors import InvalidRequest
+from api.compat.sixtydb.routes import DEFAULT_MODEL, DIARIZED_PERCENT, NOT_REFINED_CODE, model_for
+from api.errors import InvalidRequest, TritoneError
 from api.http.connection import while_connected
+from api.http.refinement import refiner_for
 from api.http.stream_client import Client, ClientLimits, Message, TextMessages
+from api.intelligence.refining import NOT_REFINED
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
 from api.recognition.wording import Wording
@@ -107,23 +109,36 @@ async def stt_socket(
     client = Client(socket, client_limits, SixtyDbDialect(), texts)
     async with client.served():
         caller.check("transcribe")
-        jobs.check(caller)
-        await client.send(Connecting())
-        await client.send(ConnectionEstablished())
-        start, early = await opening(client)
-        if start is None:
-            await client.send(SessionStopped(None, BillingSummary(0, 0)))
-            await client.close(None)
-            return
-        options = await options_of(start, catalog, snr_floor_db)
-        refine, warnings = await refinement_of(start, caller, intelligence)
         with live.slot():
-            async with jobs.open(caller, percent=DIARIZED_PERCENT if start.config.diarize else 100) as job:
-                conversation = Conversation(client, job, live.session(options), options.model, start.config)
-                await greet(client, job, start, options, warnings)
-                speaking = speak(conversation, options, start.config, refine)
-                await while_connected(speaking, conversation.listen(*early))
-        await client.close(conversation.violation)
+            async with jobs.open(caller) as job:
+                violation = await converse(client, job, live, catalog, intelligence, snr_floor_db)
+        await client.close(violation)
+
+
+async def converse(
+    client: Client,
+    job: Job,
+    live: LiveTranscriber,
+    catalog: ModelCatalog,
+    intelligence: Intelligence,
+    snr_floor_db: float,
+) -> TritoneError | None:
+    """One session, from its greeting to its last message; what the client did wrong, if that is why it ended."""
+    await client.send(Connecting())
+    await client.send(ConnectionEstablished())
+    start, early = await opening(client)
+    if start is None:
+        await client.send(SessionStopped(session_id_of(job), BillingSummary(0, 0)))
+        return None
+    options = await options_of(start, catalog, snr_floor_db)
+    refine, warnings = await refinement_of(start, job.caller, intelligence)
+    if start.config.diarize:
+        job.percent = DIARIZED_PERCENT
+        await job.cover(0.0)
+    conversation = Conversation(client, job, live.session(options), options.model, start.config)
+    await greet(client, job, start, options, warnings)
+    await while_connected(speak(conversation, options, start.config, refine), conversation.listen(*early))
+    return conversation.violation
 
 
 async def opening(client: Client) -> tuple[Start | None, list[Message]]:
@@ -151,7 +166,7 @@ async def opening(client: Client) -> tuple[Start | None, list[Message]]:
 
 async def options_of(start: Start, catalog: ModelCatalog, snr_floor_db: float) -> StreamOptions:
     """Raises InvalidRequest, UnknownModel, InferenceUnavailable."""
-    model, config = await catalog.find(DEFAULT_MODEL), start.config
+    (model, _), config = await model_for(catalog, DEFAULT_MODEL), start.config
     language, languages = languages_of(model, start.languages)
     return StreamOptions(
         model,
@@ -171,13 +186,12 @@ async def refinement_of(
     start: Start, caller: Caller, intelligence: Intelligence
 ) -> tuple[Refine | None, list[WarningMessage]]:
     """What goes over each phrase with the context, if that was sent and can be done; otherwise why it cannot."""
-    context, in_plan = start.context, caller.plan.refinement
+    context = start.context
     if not context:
         return None, []
-    refiner = await intelligence.refiner() if in_plan else None
+    refiner, why_not = await refiner_for(caller, intelligence)
     if refiner is None:
-        why = not_refined(in_plan=in_plan)
-        return None, [WarningMessage(why.code, why.message)]
+        return None, [WarningMessage(NOT_REFINED_CODE, f"{NOT_REFINED} {why_not}")]
 
     async def refine(segment: Segment) -> Segment:
         return await refiner.segment(segment, context.paragraph, context.terms)

@@ -24,6 +24,8 @@ MORE_WORDS: Final = 2
 """A term may have been heard as so many words more than it has."""
 LONGEST_SPELT: Final = 5
 """A word in capitals up to this length may have been heard letter by letter."""
+MOST_WORDS: Final = 12
+"""That any term is looked for in: each more costs every word of a recording a comparison with every term."""
 TERMS_OF_SPAN: Final = 3
 """No more of them are looked at closely."""
 SPANS_AT_ONCE: Final = 1000
@@ -65,7 +67,7 @@ class Term:
     @cached_property
     def most_words(self) -> int:
         """That it may have been heard as."""
-        return MORE_WORDS + sum(map(_pronounced, self.words))
+        return min(MOST_WORDS, MORE_WORDS + sum(map(_pronounced, self.words)))
 
     def tolerated(self, letters: int, *, confirmed: bool = False) -> float:
         """How many of so many of its letters may be different where nothing that was heard is sure. `confirmed`: the

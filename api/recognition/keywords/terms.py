@@ -14,6 +14,7 @@ DEFAULT_WEIGHT: Final = 1.5
 MAX_WEIGHT: Final = 10.0
 MAX_KEYWORDS: Final = 500
 MAX_TERM_CHARS: Final = 100
+MAX_TERM_WORDS: Final = 10
 WEIGHTED: Final = re.compile(r"(?P<term>.*\S)\s*:\s*(?P<weight>[-+]?(?:\d+\.?\d*|\.\d+))?", re.DOTALL)
 TIME_OF_DAY: Final = re.compile(r"\d\d?(:\d\d){1,2}")
 
@@ -51,6 +52,8 @@ def _keyword(entry: str) -> Keyword:
     term = " ".join(term.split())
     if len(term) > MAX_TERM_CHARS:
         raise InvalidRequest(f"A keyword may have {MAX_TERM_CHARS} characters; {term[:20]!r}… has {len(term)}.")
+    if len(term.split()) > MAX_TERM_WORDS:
+        raise InvalidRequest(f"A keyword may have {MAX_TERM_WORDS} words; {term[:20]!r}… has {len(term.split())}.")
     if not term.isprintable() or not any(map(is_spoken, term)):
         raise InvalidRequest(f"A keyword must be text that can be said, not {term!r:.50}.")
     weight = DEFAULT_WEIGHT if number is None else float(number)
