@@ -102,24 +102,28 @@ def test_shared_memory_that_is_full_is_waited_for() -> None:
         detect(DyingTriton(1000, status=grpc.StatusCode.INTERNAL, message=message))
 
 
+@dataclass
 class Failing(FakeRecognizer):
-    """Hears the first window of every recording and is gone for the others."""
+    """Is gone after so many windows, or as soon as it is asked for a language alone."""
+
+    heard_windows: int = 0
 
     async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
-        if options.language is not None:
+        if options.task == "identify" or len(self.calls) >= self.heard_windows:
             raise InferenceUnavailable("It is away.", 1)
         return await super().recognize(model, pcm, options)
 
 
-def test_a_failed_request_lets_go_of_its_audio_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("heard_windows", [1, 1000])
+def test_a_failed_request_lets_go_of_its_audio_at_once(tmp_path: Path, heard_windows: int) -> None:
     """Not when the garbage collector comes by: until then an outage could fill the memory."""
     write_tones(tmp_path / "tones.flac", minutes=2)
-    with service(fake_inference(Failing())) as client:
+    with service(fake_inference(Failing(heard_windows=heard_windows))) as client:
         gc.disable()
         try:
             kept = []
             for _ in range(4):
-                assert transcribe(client, tmp_path / "tones.flac").status_code == 503
+                assert transcribe(client, tmp_path / "tones.flac", languages="en,es").status_code == 503
                 kept.append(sum(type(thing) is SpeechWindow for thing in gc.get_objects()))
         finally:
             gc.enable()
