@@ -45,10 +45,9 @@ def normalized_text(text: str) -> str:
 
 
 def _segment(segment: Segment) -> Segment:
-    if text_of(segment.words) != segment.text:
-        return replace(segment, text=normalized_text(segment.text), words=tuple(_words(segment.words)))
     words = tuple(_words(segment.words))
-    return replace(segment, text=text_of(words), words=words)
+    agree = text_of(segment.words) == segment.text
+    return replace(segment, text=text_of(words) if agree else normalized_text(segment.text), words=words)
 
 
 def _words(words: Sequence[Word]) -> list[Word]:

@@ -73,13 +73,11 @@ class Jobs:
         self._idle.set()
 
     @asynccontextmanager
-    async def open(
-        self, caller: Caller, *, size: int = 0, largest: int | None = None, percent: int = 100
-    ) -> AsyncIterator[Job]:
+    async def open(self, caller: Caller, *, size: int = 0, largest: int | None = None) -> AsyncIterator[Job]:
         """A place, and the first minute of it paid for, while the context lasts.
 
         `size` is that of the upload in bytes, as far as it is known, `largest` what it may be, if that is less than the
-        plan allows. A started minute costs `percent` hundredths of a credit.
+        plan allows.
 
         What it holds goes back when the context ends without `Job.complete`. Raises NoCredits, TooMany, TooLarge,
         StorageUnavailable, all of them before anything was asked of the client.
@@ -87,12 +85,12 @@ class Jobs:
         plan, holder = caller.plan, caller.holder
         day = Window(f"{caller.subject}:transcriptions", plan.transcriptions_per_day or 0, DAY_S)
         if holder is not None:
-            ledger.check(plan, holder.balance, price(0.0, percent), datetime.now(UTC))
+            ledger.check(plan, holder.balance, price(0.0), datetime.now(UTC))
         if plan.transcriptions_per_day:
             _refuse(caller, await self.limiter.hit(day, cost=0))
         if size > (most := min(plan.max_file_bytes, largest or plan.max_file_bytes)):
             raise TooLarge(f"The file is larger than the {most / 1024**2:g} MB that are allowed.")
-        job = Job(new_id(), caller, self, percent)
+        job = Job(new_id(), caller, self)
         await self._take_place(caller.subject, job.id, plan)
         counted: Standing | None = None
         try:

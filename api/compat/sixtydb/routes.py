@@ -31,6 +31,7 @@ from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
 from api.intelligence.refining import NOT_REFINED
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog, SpeechModel
+from api.recognition.keywords import hotwords
 from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.speech import Transcript
 from api.transcripts.jobs import Jobs
@@ -104,8 +105,9 @@ class SttController(Controller):
 
             async def work() -> Transcript:
                 heard = await transcriber.transcribe(form.file.fileno(), options, job)
-                terms = [keyword.term for keyword in wording.keywords]
-                return heard if refiner is None else await refiner.transcript(heard, fields.context, terms)
+                if refiner is None:
+                    return heard
+                return await refiner.transcript(heard, fields.context, hotwords(wording.keywords))
 
             transcript = await while_connected(work(), disconnected(request))
             await job.complete(transcript)
