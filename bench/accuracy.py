@@ -180,7 +180,7 @@ async def transcribe(inference: InProcess, samples: Floats, **options: Any) -> T
     transcriber = Transcriber(
         inference.inference(), LIMITS, decoders=asyncio.Semaphore(1), windows_in_flight=1, beam_size=5
     )
-    model = SpeechModel("demo", "demo", inference.card)
+    model = SpeechModel("demo", "demo", "1", inference.card)
     with tempfile.TemporaryFile() as file:
         soundfile.write(file, pcm(samples), SAMPLE_RATE_HZ, format="WAV")
         file.flush()

@@ -31,6 +31,7 @@ from litestar.di import Provide
 
 from api import admin
 from api.app import MsgspecLitestar
+from api.http.drain import Drain
 from api.http.models import ModelsController
 from api.inference.deployments import Deployments
 from api.inference.fake import FakeRegistry
@@ -173,7 +174,8 @@ def bare_route() -> Iterator[Contender]:
 def serve_bare(port: int) -> None:
     catalog = ModelCatalog(Deployments(FakeRegistry()), {})
     app = MsgspecLitestar([ModelsController], dependencies={"catalog": Provide(lambda: catalog, sync_to_thread=False)})
-    serve(app, Settings(port=port), log_level="warning")
+    app.state.drain = Drain()
+    serve(app, Settings(port=port, log_level="warning"))
 
 
 @contextmanager

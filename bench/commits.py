@@ -25,6 +25,7 @@ from typing import Protocol
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from api.inference.base import ModelVersion
 from api.inference.contracts import DecodingOptions
 from api.recognition.activity import SpeechWindow
 from api.recognition.windows import WindowRecognizer
@@ -32,7 +33,7 @@ from api.speech import Word
 from api.streaming.agreement import LocalAgreement, end_of
 from bench.accuracy import pcm
 from bench.in_process import InProcess
-from bench.stream import words_of
+from bench.live import words_of
 from export_scripts.demo import SPEECH_MODEL
 from export_scripts.demo.speech import voices
 from export_scripts.demo.speech.espeak import SAMPLE_RATE_HZ, Espeak
@@ -120,7 +121,7 @@ async def draft(inference: InProcess, phrase: Recording) -> list[Draft]:
         last = end >= samples.size
         options = DecodingOptions(phrase.language, beam_size=5 if last else 1, temperatures=(0.0,))
         window = SpeechWindow(0, samples[:end], np.ones(end // 512 + 1, dtype=np.float32))
-        heard = await recognizer.recognize(SPEECH_MODEL, window, options)
+        heard = await recognizer.recognize(ModelVersion(SPEECH_MODEL, "1"), window, options)
         words = [word for segment in heard.segments for word in segment.words]
         drafts.append((min(end, samples.size) / SAMPLE_RATE_HZ, words))
     return drafts

@@ -160,13 +160,13 @@ class Remembered:
         self._active: dict[bytes, Flags] = {}
         self._voices: dict[tuple[bytes, bytes], Voices] = {}
 
-    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
+    async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
         key = pcm.tobytes()
         if key not in self._active:
             self._active[key] = await self._models.segment(pcm)
         return self._active[key]
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         key = pcm.tobytes(), masks.tobytes()
         if key not in self._voices:
             self._voices[key] = await self._models.embed(pcm, masks, features=features)

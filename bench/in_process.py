@@ -9,7 +9,7 @@ from typing import cast
 import msgspec
 
 from api.inference import contracts
-from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, Voices
+from api.inference.base import Deployment, Flags, Floats, Inference, ModelVersion, Pcm, Voices
 from api.inference.contracts import SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION
 from api.inference.fake import fake_inference
 from export_scripts.engines import load_engine
@@ -23,11 +23,11 @@ class SpeakersInProcess:
         self._segmenter = segmentation.SpeakerSegmentationEngine(repository / SPEAKER_SEGMENTATION / "1" / "weights")
         self._embedder = self._embedding.SpeakerEmbeddingEngine(repository / SPEAKER_EMBEDDING / "1" / "weights")
 
-    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
+    async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
         (active,) = self._segmenter.segment([pcm])
         return cast(Flags, active)
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         (voices,) = self._embedder.embed([self._embedding.Window(pcm, masks, features)])
         return Voices("1", voices.embeddings, voices.plda)
 
@@ -59,7 +59,7 @@ class InProcess:
         return replace(fake_inference(), recognizer=self, voice_activity=self, speakers=self._speakers, registry=self)
 
     async def recognize(
-        self, model: str, pcm: Pcm, options: contracts.DecodingOptions, *, live: bool = False
+        self, model: ModelVersion, pcm: Pcm, options: contracts.DecodingOptions, *, live: bool = False
     ) -> contracts.Recognition:
         asked = msgspec.convert(msgspec.to_builtins(options), self._whisper.DecodingOptions)
         (answer,) = self.engine.recognize([self._whisper.Window(pcm, asked)])

@@ -144,7 +144,7 @@ async def measure(
         beam_size=5,
         switches=policy,
     )
-    options = TranscriptionOptions(SpeechModel("demo", "demo", inference.card), language, candidates)
+    options = TranscriptionOptions(SpeechModel("demo", "demo", "1", inference.card), language, candidates)
     transcripts, spent_s = [], 0.0
     for one in recordings:
         with tempfile.TemporaryFile() as file:

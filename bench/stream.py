@@ -11,6 +11,10 @@ moment at which a word's last sample has been spoken, which is when the generato
 * WER: of the last message, and of POST /v1/transcribe on the same audio
 * a partial every: between those of a session, while somebody speaks
 * keeps up: every session's last message comes within two seconds of its last sample
+
+With more than one number of `--files`, each number of sessions is measured beside each of them in turn, and the last
+columns compare with the first of them: `--sessions 8 --files 0 48` says how much later words come beside 48 clients
+that send files without pause.
 """
 
 from __future__ import annotations
@@ -18,80 +22,35 @@ from __future__ import annotations
 import argparse
 import asyncio
 import io
-import math
 import random
-import statistics
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import httpx
 import msgspec
 import numpy as np
 import soundfile
-from rapidfuzz.distance import Levenshtein
 from websockets.asyncio.client import connect
 
+from bench.live import SAMPLE_RATE_HZ, SEED, Heard, p50, p95, speech, words_of
 from bench.service import authorization, cpu_seconds, family, listener, window_counts
-from export_scripts.demo.speech.espeak import Espeak
-from export_scripts.demo.speech.voices import unseen_voice
-from export_scripts.demo.whisper.held_out import Recording, meeting
-from export_scripts.scoring import WORDS, word_error_rate
+from export_scripts.demo.whisper.held_out import Recording
+from export_scripts.scoring import word_error_rate
 
-SAMPLE_RATE_HZ = 16_000
-SEED = 3
-MEETINGS = 16
 KEEPS_UP_S = 2.0
 SPREAD_S = 1.0
 """Sessions begin within this, not all at once."""
 
 
-@dataclass
-class Heard:
-    """What one session said, and when, in s from its first sample's time."""
+@dataclass(frozen=True)
+class Measured:
+    """A row of the table; latencies in s. `partial_p95` is that of words in partials."""
 
-    recording: Recording
-    words: list[str]
-    in_partial: dict[int, float] = field(default_factory=dict)
-    committed: dict[int, float] = field(default_factory=dict)
-    in_final: dict[int, float] = field(default_factory=dict)
-    partial_times: list[float] = field(default_factory=list)
-    finals: list[str] = field(default_factory=list)
-    text: str = ""
-    ended: float = 0.0
-
-    def lateness(self, seen: dict[int, float], before_silence_s: float = 0.0) -> Iterator[float]:
-        """Of each word that was seen, from its end on; of those alone that so much silence follows."""
-        ends, starts = self.recording.word_ends, self.recording.word_starts
-        for index, when in seen.items():
-            following = starts[index + 1] if index + 1 < len(starts) else self.recording.duration_s
-            # A little more, because the first and last sounds of words are soft.
-            if not before_silence_s or following - ends[index] > before_silence_s + 0.2:
-                yield when - ends[index]
-
-    def note(self, message: dict[str, object], now: float) -> None:
-        if message.get("is_final"):
-            self.text, self.ended = str(message["text"]), now
-        elif message.get("text"):
-            self.finals += words_of(str(message["text"]))
-            self._appear(self.finals, self.in_final, now)
-            self._appear(self.finals, self.committed, now)
-            self._appear(self.finals, self.in_partial, now)
-        elif "partial" in message:
-            self.partial_times.append(now)
-            for name, seen in (("partial", self.in_partial), ("committed", self.committed)):
-                self._appear([*self.finals, *words_of(str(message[name]))], seen, now)
-
-    def _appear(self, hypothesis: list[str], seen: dict[int, float], now: float) -> None:
-        """Note the words of the reference that are in their place in the hypothesis now; not those to come."""
-        begun = sum(1 for start in self.recording.word_starts if start < now)
-        for block in Levenshtein.opcodes(self.words[:begun], hypothesis):
-            if block.tag == "equal":
-                for index in range(block.src_start, block.src_end):
-                    seen.setdefault(index, now)
+    cells: list[str]
+    partial_p95: float
+    final_p95: float
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,26 +61,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=30, help="of each session (%(default)s)")
     parser.add_argument("--frame-ms", type=int, default=100, help="of audio in a message (%(default)s)")
     parser.add_argument("--config", default="{}", help="JSON, sent by every session (%(default)s)")
-    parser.add_argument("--files", type=int, default=0, help="clients that send recordings meanwhile (%(default)s)")
+    parser.add_argument(
+        "--files", type=int, nargs="+", default=[0], help="clients that send recordings meanwhile (%(default)s)"
+    )
     arguments = parser.parse_args(argv)
     config = msgspec.json.decode(arguments.config, type=dict[str, object])
     recordings = speech(arguments.seconds)
     file_wer = word_error_rate([r.text for r in recordings], asyncio.run(transcribe(arguments.url, recordings)))
     print(f"\nWER of the file route on the same audio: {file_wer:.1%}\n")
     columns = (
-        "sessions", "in a partial: p50", "p95", "committed: p50", "p95", "final: p50", "p95", "WER", "a partial every",
+        "sessions", "beside clients",
+        "in a partial: p50", "p95", "committed: p50", "p95", "final: p50", "p95", "WER", "a partial every",
         "cores", "of them the API", "windows a call", "keeps up",
+        *(("in a partial: p95, times the first", "final: p95, times the first") if len(arguments.files) > 1 else ()),
     )  # fmt: skip
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
     for sessions in arguments.sessions:
-        print(measure(arguments, config, recordings, sessions), flush=True)
-
-
-def speech(seconds: float) -> list[Recording]:
-    rng = random.Random(SEED)
-    with tempfile.TemporaryDirectory() as data:
-        espeak = Espeak(Path(data), {})
-        return [meeting(espeak, "en", unseen_voice, rng, seconds=seconds) for _ in range(MEETINGS)]
+        first: Measured | None = None
+        for files in arguments.files:
+            row = measure(arguments, config, recordings, sessions, files)
+            first = first or row
+            ratios = (row.partial_p95 / first.partial_p95, row.final_p95 / first.final_p95)
+            more = [f"×{ratio:.2f}" for ratio in ratios] if len(arguments.files) > 1 else []
+            print(f"| {' | '.join([*row.cells, *more])} |", flush=True)
 
 
 async def transcribe(url: str, recordings: Sequence[Recording]) -> list[str]:
@@ -137,13 +99,13 @@ async def send_file(client: httpx.AsyncClient, recording: Recording) -> str:
 
 
 def measure(
-    arguments: argparse.Namespace, config: dict[str, object], recordings: list[Recording], sessions: int
-) -> str:
+    arguments: argparse.Namespace, config: dict[str, object], recordings: list[Recording], sessions: int, files: int
+) -> Measured:
     port = httpx.URL(arguments.url).port or 80
     service, api = family(port), [listener(port)]
     windows, calls = window_counts(arguments.metrics)
     cpu, api_cpu, started = cpu_seconds(service), cpu_seconds(api), time.perf_counter()
-    heard = asyncio.run(all_sessions(arguments, config, recordings, sessions))
+    heard = asyncio.run(all_sessions(arguments, config, recordings, sessions, files))
     elapsed = time.perf_counter() - started
     cores, api_cores = (cpu_seconds(service) - cpu) / elapsed, (cpu_seconds(api) - api_cpu) / elapsed
     windows, calls = (now - then for now, then in zip(window_counts(arguments.metrics), (windows, calls), strict=True))
@@ -153,8 +115,9 @@ def measure(
     final = [late - silence_s for one in heard for late in one.lateness(one.in_final, before_silence_s=silence_s)]
     gaps = [after - before for one in heard for before, after in pairwise(one.partial_times)]
     behind = max(one.ended - one.recording.duration_s for one in heard)
-    cells = (
+    cells = [
         str(sessions),
+        str(files),
         *(f"{1000 * of:.0f} ms" for times in (in_partial, committed, final) for of in (p50(times), p95(times))),
         f"{word_error_rate([one.recording.text for one in heard], [one.text for one in heard]):.1%}",
         f"{1000 * p50(gaps):.0f} ms",
@@ -162,12 +125,12 @@ def measure(
         f"{api_cores:.2f}",
         f"{windows / calls:.1f}",
         "yes" if behind <= KEEPS_UP_S else f"no, {behind:.1f} s behind",
-    )
-    return f"| {' | '.join(cells)} |"
+    ]
+    return Measured(cells, p95(in_partial), p95(final))
 
 
 async def all_sessions(
-    arguments: argparse.Namespace, config: dict[str, object], recordings: list[Recording], sessions: int
+    arguments: argparse.Namespace, config: dict[str, object], recordings: list[Recording], sessions: int, files: int
 ) -> list[Heard]:
     rng = random.Random(SEED)
 
@@ -175,12 +138,12 @@ async def all_sessions(
         await asyncio.sleep(rng.uniform(0, SPREAD_S))
         return await session(arguments, config, recordings[number % len(recordings)])
 
-    async def files() -> None:
+    async def send_files() -> None:
         async with httpx.AsyncClient(base_url=arguments.url, headers=authorization(), timeout=600) as client:
             while True:
                 await send_file(client, rng.choice(recordings))
 
-    busy = [asyncio.create_task(files()) for _ in range(arguments.files)]
+    busy = [asyncio.create_task(send_files()) for _ in range(files)]
     try:
         return await asyncio.gather(*map(one, range(sessions)))
     finally:
@@ -212,18 +175,6 @@ async def session(arguments: argparse.Namespace, config: dict[str, object], reco
             heard.note(msgspec.json.decode(message), time.perf_counter() - begun)
         await speaking
     return heard
-
-
-def words_of(text: str) -> list[str]:
-    return [word for sentence in WORDS(text) for word in sentence]
-
-
-def p50(times: Sequence[float]) -> float:
-    return statistics.median(times) if times else math.nan
-
-
-def p95(times: Sequence[float]) -> float:
-    return float(np.quantile(times, 0.95)) if times else math.nan
 
 
 if __name__ == "__main__":

@@ -197,7 +197,7 @@ async def _measure_pipeline(inference: InProcess, work: Sequence[Clip]) -> Outco
     transcriber = Transcriber(
         inference.inference(), LIMITS, decoders=asyncio.Semaphore(1), windows_in_flight=1, beam_size=5
     )
-    model = SpeechModel("demo", "demo", inference.card)
+    model = SpeechModel("demo", "demo", "1", inference.card)
     answers = []
     cpu, started = time.process_time(), time.perf_counter()
     for clip in work:

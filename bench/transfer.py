@@ -24,7 +24,7 @@ import tritonclient.utils.shared_memory as system
 from tritonclient.grpc.aio import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from api.inference.triton.channel import CHANNEL
+from api.inference.triton.endpoint import CHANNEL
 from api.local.triton_server import TritonServer
 
 GRPC_PORT, METRICS_PORT = 18301, 18302

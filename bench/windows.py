@@ -77,7 +77,7 @@ async def measure(inference: InProcess, policy: ChunkingPolicy, recordings: Sequ
     transcriber = Transcriber(
         inference.inference(), LIMITS, decoders=asyncio.Semaphore(1), windows_in_flight=1, beam_size=5, policy=policy
     )
-    model = SpeechModel("demo", "demo", inference.card)
+    model = SpeechModel("demo", "demo", "1", inference.card)
     texts = []
     started = time.perf_counter()
     for recording in recordings:
