@@ -1,17 +1,23 @@
-"""GET /health"""
+"""GET /health, for people; /health/live and /health/ready, for whoever starts and stops this process."""
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 from litestar import Controller, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 
-from api.errors import InferenceUnavailable
+from api.errors import InferenceUnavailable, ShuttingDown, StorageUnavailable
 from api.http.backends import Backends
+from api.http.drain import Drain
 from api.inference.base import Deployment
 from api.inference.contracts import VOICE_ACTIVITY
+from api.storage.database import Database, DatabaseError
+
+READY_WITHIN_S: Final = 5.0
 
 
 class HealthBody(msgspec.Struct, omit_defaults=True):
@@ -31,8 +37,47 @@ class Gpu:
     memory_mb: int = 0
 
 
+class ProbeBody(msgspec.Struct, omit_defaults=True):
+    """`error` says why the status is not ok."""
+
+    status: str
+    error: str = ""
+
+
 class HealthController(Controller):
     tags = ["health"]
+
+    @get(
+        "/health/live",
+        sync_to_thread=False,
+        summary="Whether this process answers",
+        description="Nothing else is asked: who does not get an answer should start it again.",
+        security=[{}],
+    )
+    def live(self) -> ProbeBody:
+        return ProbeBody("ok")
+
+    @get(
+        "/health/ready",
+        summary="Whether this process should be sent requests",
+        description="That is when it can reach the database and a Triton that can transcribe, and is not about to end.",
+        security=[{}],
+        responses={503: ResponseSpec(ProbeBody, generate_examples=False, description="It should not, for now")},
+    )
+    async def ready(self, database: Database, backends: Backends, drain: Drain) -> Response[ProbeBody]:
+        try:
+            if drain.begun:
+                raise ShuttingDown
+            async with asyncio.timeout(READY_WITHIN_S):
+                await database.check()
+                error = unable(await backends.shared.inference.registry.deployments())
+        except (ShuttingDown, StorageUnavailable, DatabaseError, InferenceUnavailable) as failure:
+            error = str(failure)
+        except TimeoutError:
+            error = f"The database and Triton did not answer within {READY_WITHIN_S:g} s."
+        if not error:
+            return Response(ProbeBody("ok"))
+        return Response(ProbeBody("not ready", error), status_code=503)
 
     @get(
         "/health",
@@ -77,7 +122,12 @@ def missing(deployments: list[Deployment]) -> str:
     """What keeps the service from transcribing, in a sentence; empty when nothing does."""
     if crashed := [deployment.name for deployment in deployments if deployment.crashed]:
         return f"The process of {', '.join(crashed)} has died."
-    ready = {deployment.card.kind for deployment in deployments if deployment.ready}
+    return unable(deployments)
+
+
+def unable(deployments: list[Deployment]) -> str:
+    """The same, but for what has died while others that can do the same have not."""
+    ready = {deployment.card.kind for deployment in deployments if deployment.ready and not deployment.crashed}
     for kind, what in (("whisper", "speech"), (VOICE_ACTIVITY, "voice activity")):
         if kind not in ready:
             return f"No {what} model is ready."
