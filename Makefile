@@ -12,7 +12,7 @@ F5_TTS := .f5-tts
 F5_TTS_INSTALLED := $(F5_TTS)/.installed
 F5_TTS_REQUIREMENTS := export_scripts/requirements-voice_cloner.txt
 
-.PHONY: help up test check format pyannote f5-tts clean
+.PHONY: help up test bench check format pyannote f5-tts clean
 
 help: ## What there is
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:[^#]*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ up: $(INSTALLED) ## Start Triton and the API with the demo models (PORT, TRITONE
 
 test: $(INSTALLED) $(PYANNOTE_INSTALLED) $(F5_TTS_INSTALLED) ## Run all tests
 	$(VENV)/bin/pytest
+
+bench: $(INSTALLED) ## Measure under load and write it to docs/performance.md, six minutes (BENCH: its options)
+	$(VENV)/bin/python -m bench.load $(BENCH)
 
 check: $(INSTALLED) ## Lint, types, layers
 	$(VENV)/bin/ruff check .
@@ -46,7 +49,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Setting up $(VENV): some minutes, the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt torch
-	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,recipe,local,dev]'
+	@$(PIP) install --quiet --disable-pip-version-check -c constraints.txt --editable '.[models,export,operate,recipe,local,bench,dev]'
 	@touch $@
 
 $(PYANNOTE_INSTALLED): constraints-pyannote.txt

@@ -12,7 +12,6 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy.engine import URL
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.accounts import cloud, directory, ledger
@@ -23,7 +22,7 @@ from api.accounts.plans import Plan, Plans, load_plans
 from api.errors import InvalidKey, InvalidRequest
 from api.http.fields import EMAIL, PRINTABLE
 from api.settings import Settings, SettingsError
-from api.storage.database import Database, DatabaseError, database_url
+from api.storage.database import Database, database_url, require_file
 
 DEMO_ACCOUNT = "demo"
 DEMO_PLAN = "house"
@@ -49,7 +48,7 @@ class Office:
 async def office(settings: Settings) -> AsyncIterator[Office]:
     """Raises SettingsError, DatabaseError, StorageUnavailable."""
     url = database_url(settings.database_url, settings.home)
-    _require_file(url)
+    require_file(url)
     secret = load_secret(settings.secret, url.database if url.get_backend_name() == "sqlite" else None)
     plans, database = load_plans(settings.plans), Database(url)
     try:
@@ -58,15 +57,6 @@ async def office(settings: Settings) -> AsyncIterator[Office]:
             yield Office(connection, plans, secret, datetime.now(UTC))
     finally:
         await database.close()
-
-
-def _require_file(url: URL) -> None:
-    """SQLite would make an empty one, and its secret with it."""
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        raise DatabaseError(
-            f"There is no database {url.database}. Run this where the service runs, or set TRITONE_HOME or "
-            "DATABASE_URL as it is there."
-        )
 
 
 async def create_account(settings: Settings, name: str, email: str, plan: str) -> list[str]:

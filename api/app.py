@@ -33,12 +33,14 @@ from api.http.account import AccountController
 from api.http.backends import Backend, Backends
 from api.http.cloud import CloudController
 from api.http.dialects import Dialects
+from api.http.drain import Drain
 from api.http.enhance import EnhanceController
 from api.http.gate import Gate
 from api.http.health import HealthController
 from api.http.keys import KeysController
 from api.http.metrics import metrics
 from api.http.models import ModelsController
+from api.http.observation import Observation
 from api.http.openapi import assets_router, openapi_config
 from api.http.speak import SpeakController
 from api.http.stream import no_stream, stream
@@ -50,7 +52,9 @@ from api.http.transcripts import TranscriptsController
 from api.http.translate import TranslateController
 from api.http.upload import UploadLimits
 from api.http.usage import UsageController
-from api.inference.base import Inference
+from api.inference.addresses import parse_addresses
+from api.inference.backlog import Admission
+from api.inference.base import Inference, Using, VersionChoices, unwatched
 from api.inference.deployments import Deployments
 from api.inference.openai import OpenAiLanguageModel
 from api.inference.triton import TritonInference
@@ -62,16 +66,21 @@ from api.settings import Settings, SettingsError
 from api.storage.database import Database, database_url
 from api.streaming.live import LiveTranscriber
 from api.streaming.options import StreamBounds
+from api.telemetry import traces
 from api.transcripts.housekeeping import Housekeeping
 from api.transcripts.jobs import Jobs
 from api.transcripts.meaning import Meaning
 from api.translation.service import Translation
+from api.versions.choices import StoredChoices
+from api.versions.usage import VersionsInUse
 
 PROVIDED = (
-    *("database", "secret", "jobs", "meaning", "renderer", "backends"),
+    *("drain", "database", "secret", "jobs", "meaning", "renderer", "backends"),
     *("upload_limits", "client_limits", "needs_consent", "snr_floor_db"),
 )
-OF_THE_BACKEND = ("catalog", "transcriber", "live", "intelligence", "translation", "synthesizer", "enhancer")
+OF_THE_BACKEND = (
+    *("catalog", "transcriber", "live", "intelligence", "translation", "synthesizer", "enhancer", "admission"),
+)
 MAX_JSON_BYTES = 16 * 1024 * 1024
 
 
@@ -85,12 +94,14 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         raise SettingsError("REDIS_URL is no URL of a Redis: redis://HOST:PORT/NUMBER.")
     if settings.llm_url and not settings.llm_model:
         raise SettingsError("LLM_URL is set, and LLM_MODEL is not: what does that endpoint call the model?")
+    parse_addresses(settings.triton_url)  # a wrong one is said now, not when it is first used
     url = database_url(settings.database_url, settings.home)
     secret = load_secret(settings.secret, url.database if url.get_backend_name() == "sqlite" else None)
 
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncIterator[None]:
         return_large_arrays()
+        traces.start(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
         state = app.state
         state.database = Database(url)
         state.secret = secret
@@ -100,7 +111,8 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         state.meaning = Meaning(state.database)
         state.renderer = Renderer()
         remote = _remote_model(settings)
-        state.backends = _backends(settings, inference, remote)
+        versions = VersionsInUse(state.database, settings.lease_s)
+        state.backends = _backends(settings, inference, remote, StoredChoices(state.database), versions.using)
         state.needs_consent = settings.tts_consent
         state.snr_floor_db = settings.snr_floor_db
         state.client_limits = ClientLimits(
@@ -110,8 +122,9 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
             settings.max_upload_bytes, settings.upload_idle_timeout_s, settings.upload_timeout_s, settings.spool_dir
         )
         housekeeping = Housekeeping(
-            state.database, state.jobs, state.reception, plans, retention_days=settings.retention_days
-        )
+            state.database, state.jobs, state.reception, plans,
+            retention_days=settings.retention_days, renewals=(versions.renew,),
+        )  # fmt: skip
         chores = [asyncio.create_task(chore) for chore in (housekeeping.run(), state.meaning.run())]
         try:
             yield
@@ -125,6 +138,7 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
                 await remote.model.aclose()
             await limiter.close()
             await state.database.close()
+            await asyncio.to_thread(traces.stop)
 
     dialects = Dialects(SixtyDbDialect())
     app = MsgspecLitestar(
@@ -162,7 +176,9 @@ def create_app(settings: Settings, inference: Inference | None = None) -> Litest
         request_max_body_size=MAX_JSON_BYTES,
         openapi_config=openapi_config(),
     )
-    app.asgi_handler = Gate(app.asgi_handler, lambda: app.state.reception, dialects)
+    app.state.drain = Drain()
+    gate = Gate(app.asgi_handler, lambda: app.state.reception, dialects)
+    app.asgi_handler = Observation(gate, (route.path for route in app.routes))
     return app
 
 
@@ -183,15 +199,26 @@ def _remote_model(settings: Settings) -> RemoteModel | None:
     return RemoteModel(settings.llm_model.rpartition("/")[2].lower(), settings.llm_context_tokens, model)
 
 
-def _backends(settings: Settings, inference: Inference | None, remote: RemoteModel | None) -> Backends:
-    """The `remote` language model is for accounts without Tritons of their own: words of others go nowhere else."""
+def _backends(
+    settings: Settings,
+    inference: Inference | None,
+    remote: RemoteModel | None,
+    choices: VersionChoices,
+    using: Using,
+) -> Backends:
+    """The `remote` language model is for accounts without Tritons of their own: words of others go nowhere else.
+    `choices` and `using` are about the versions of the shared Tritons, too: private ones are somebody else's to change.
+    """
     # What this process can do at the same time, for whichever Triton it is.
     decoders = asyncio.Semaphore(settings.max_decoders)
     limits = DecoderLimits(settings.max_audio_s, settings.decoder_cpu_s, settings.decoder_memory_bytes)
     switches = SwitchPolicy(settings.language_switch_probability, settings.language_switch_s)
 
     def backend(
-        inference: Inference, triton: TritonInference | None = None, remote: RemoteModel | None = None
+        inference: Inference,
+        triton: TritonInference | None = None,
+        remote: RemoteModel | None = None,
+        using: Using = unwatched,
     ) -> Backend:
         deployments = Deployments(inference.registry)
         return Backend(
@@ -204,6 +231,7 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
                 windows_in_flight=settings.windows_in_flight,
                 beam_size=settings.beam_size,
                 switches=switches,
+                using=using,
             ),
             LiveTranscriber(
                 inference,
@@ -211,6 +239,7 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
                 max_streams=settings.max_streams,
                 beam_size=settings.beam_size,
                 switches=switches,
+                using=using,
             ),
             Intelligence(inference, deployments, remote),
             Translation(inference, deployments),
@@ -228,21 +257,24 @@ def _backends(settings: Settings, inference: Inference | None, remote: RemoteMod
                 decoders=decoders,
                 spool_dir=settings.spool_dir,
             ),
+            Admission(max_recordings=settings.max_recordings, max_texts=settings.max_texts),
             triton,
         )
 
-    def connect(url: str, remote: RemoteModel | None = None) -> Backend:
+    def connect(url: str, remote: RemoteModel | None = None, *, private: bool = True) -> Backend:
         triton = TritonInference(
             url,
+            private=private,
+            choices=None if private else choices,
             patience_s=settings.triton_patience_s,
             timeout_s=settings.triton_timeout_s,
             max_windows=settings.max_windows,
         )
-        return backend(triton.inference, triton, remote)
+        return backend(triton.inference, triton, remote, unwatched if private else using)
 
     if inference is not None:
-        return Backends(backend(inference, None, remote), connect)
-    return Backends(connect(settings.triton_url, remote), connect)
+        return Backends(backend(inference, None, remote, using), connect)
+    return Backends(connect(settings.triton_url, remote, private=False), connect)
 
 
 class MsgspecLitestar(Litestar):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from api import __version__
 from api.cli_admin import add_admin_commands
+from api.cli_models import add_model_commands
 from api.errors import TritoneError
 from api.formats import FORMATS
 from api.settings import Settings, SettingsError, from_env
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     migrate = commands.add_parser("migrate", help="bring the database's tables to this version")
     migrate.set_defaults(run=_migrate)
     add_admin_commands(commands)
+    add_model_commands(commands)
 
     export = commands.add_parser("export", help="make a deployable model version from a checkpoint")
     kinds = export.add_subparsers(dest="kind", required=True, metavar="KIND")

@@ -18,13 +18,15 @@ TritoneError
 ├── ClientGone              nobody waits for the answer any more
 ├── Unavailable             try again later; carries the seconds to wait
 │   ├── NoRoom              the disk that uploads wait on is full, or a quota or limit on it reached
+│   ├── ShuttingDown        this process is about to end; another one will answer
 │   ├── NoSlot              as many live sessions run as may
+│   ├── Overloaded          as much is in work as may be; carries when there is likely to be room
 │   ├── StorageUnavailable      the database is away
 │   ├── FontMissing             no font on the server has the letters of the document
 │   └── InferenceUnavailable    the inference server is away, or stayed silent
 │       └── ModelMissing        no model for this is deployed; the message names the command that installs one
 ├── DocumentFailed          the document could not be made; logged
-└── InferenceFailed         the inference server answered, but not with a result
+└── InferenceFailed         the inference server answered, but not with a result; carries what it said
 """
 
 from __future__ import annotations
@@ -108,7 +110,16 @@ class NoRoom(Unavailable):
     pass
 
 
+class ShuttingDown(Unavailable):
+    def __init__(self) -> None:
+        super().__init__("The service is being restarted. Try again.", retry_after_s=1)
+
+
 class NoSlot(Unavailable):
+    pass
+
+
+class Overloaded(Unavailable):
     pass
 
 
@@ -135,4 +146,8 @@ class DocumentFailed(TritoneError):
 
 
 class InferenceFailed(TritoneError):
-    pass
+    """`said` may quote what was sent: the caller is told it, a log is not."""
+
+    def __init__(self, what: str, said: object = "") -> None:
+        super().__init__(f"{what}: {said}" if said else what)
+        self.what = what

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -20,7 +20,10 @@ class SettingsError(Exception):
 
 # These variables are known by the same names elsewhere; all others begin with TRITONE_.
 UNPREFIXED = frozenset(
-    {"host", "port", "triton_url", "database_url", "redis_url", "retention_days", "llm_url", "llm_model", "llm_api_key"}
+    {
+        *("host", "port", "triton_url", "database_url", "redis_url", "retention_days", "llm_url", "llm_model"),
+        *("llm_api_key", "otel_exporter_otlp_endpoint", "otel_service_name"),
+    }
 )
 
 CONFIDENTIAL = frozenset({"secret", "database_url", "redis_url", "llm_api_key"})
@@ -32,7 +35,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=1, le=65535)] = 8000
     triton_url: str = "127.0.0.1:8001"
-    """Triton's gRPC address, host:port."""
+    """Triton's gRPC address, host:port, or those of several, separated by commas. Of a name with several addresses, as
+    a headless Service has, each is a Triton."""
 
     home: str = ".tritone"
     """Where the service keeps what it writes, unless another place is set for it."""
@@ -81,7 +85,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     windows_in_flight: Count = 6
     """Windows of one recording, or pieces of one text to speak, that are with Triton at the same time."""
     max_windows: Count = 128
-    """The same for all recordings together."""
+    """The same for all recordings together, for each Triton that is in service."""
+    max_recordings: Count = 256
+    """Recordings that are uploaded or in work at the same time, on all Tritons that accounts share or on a private one;
+    beyond them a request is refused before it is read."""
+    max_texts: Count = 256
+    """The same for requests about text."""
     beam_size: Annotated[int, Meta(ge=1, le=16)] = 5
     language_switch_probability: Annotated[float, Meta(gt=0.5, lt=1)] = 0.98
     """A recording goes on in another language after so much speech that is so probably in it,"""
@@ -108,6 +117,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How long a request waits for a Triton that is away before it ends in 503."""
     triton_timeout_s: Seconds = 300.0
     """How long one call to Triton, waiting in its queue included, may take."""
+
+    drain_s: Annotated[float, Meta(ge=0, le=86_400)] = 10.0
+    """How long what is under way may go on after SIGTERM."""
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    otel_exporter_otlp_endpoint: Annotated[str, Meta(pattern=r"^(https?://\S+)?$")] = ""
+    """The base URL of an OpenTelemetry collector that takes OTLP over HTTP; without it nothing is traced."""
+    otel_service_name: str = "tritone"
 
 
 def from_env(environment: Mapping[str, str] = os.environ) -> Settings:

@@ -84,7 +84,7 @@ class LanguageDetection:
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """A recording's text. `language` is None where nothing was said, and what most of it is in where there are several;
-    `model` is the id of the model that listened; `id` is the one that it is stored under; `translated_into` is the
+    `model` and `model_version` are the id and the version of the model that listened; `id` is the one that it is stored under; `translated_into` is the
     language of its segments' translations. `too_noisy`: all its speech was below the floor that was asked for, so
     nobody listened to it, and it costs nothing."""
 
@@ -100,6 +100,7 @@ class Transcript:
     snr_db: float | None = None
     too_noisy: bool = False
     detection: LanguageDetection | None = None
+    model_version: str = ""
 
     @property
     def languages(self) -> list[str]:

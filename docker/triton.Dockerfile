@@ -44,7 +44,7 @@ RUN python3 -c "import ctranslate2, faster_whisper, grpc, onnxruntime, presidio_
 USER 10001:10001
 EXPOSE 8001 8002
 HEALTHCHECK --interval=10s --timeout=10s --start-period=600s \
-    CMD ["python3", "/opt/tritone/health.py"]
+    CMD ["python3", "/opt/tritone/health.py", "--loaded", "*"]
 ENTRYPOINT ["tritonserver"]
 # The same as api/local/triton_server.py gives. There is no authentication: ports 8001 and 8002 are for the API and for
 # Prometheus, in a network that nobody else is in.

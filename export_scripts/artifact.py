@@ -1,10 +1,14 @@
 """What every exporter shares: laying out a self-contained version directory, with its config and its manifest.
 
-DIR/<name>/config.pbtxt           what Triton reads
-DIR/<name>/<version>/model.py     the code, engine.py beside it
-DIR/<name>/<version>/weights/     what the engine loads
-DIR/<name>/<version>/config.pbtxt this version's own config, to put back when rolling back to it
-DIR/<name>/<version>/manifest.json
+DIR/<name>/config.pbtxt                what Triton reads
+DIR/<name>/<version>/model.py          the code, engine.py beside it
+DIR/<name>/<version>/weights/          what the engine loads
+DIR/<name>/<version>/parameters.json   how it is loaded
+DIR/<name>/<version>/check/            what it must pass before it serves, where the kind has a check
+DIR/<name>/<version>/config.pbtxt      what Triton would read if this were the only version
+DIR/<name>/<version>/manifest.json     where it comes from, and the digest and size of every file
+
+All versions that are served beside each other share one config.pbtxt; so what differs is in their directories.
 """
 
 from __future__ import annotations
@@ -132,12 +136,15 @@ def write_version(
     card: Mapping[str, Any],
     source: Mapping[str, Any],
     packages: Sequence[str],
-    parameters: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    check: Path | None = None,
 ) -> Path:
-    """Move the folder `weights` into a new version directory and put code, config and manifest beside it.
+    """Move the folder `weights`, and `check` if there is one, into a new version directory and put code, config and
+    manifest beside it. `parameters` are those of the kind's parameters.json that are not as they are there.
 
-    The version appears under its final name only when it is whole; of one that could not be written, because the disk
-    is full say, nothing stays. Raises ExportError, also if the version exists already.
+    A config by which certain versions are served, as `tritone models deploy` writes it, is left as it is. The version
+    appears under its final name only when it is whole; of one that could not be written, because the disk is full say,
+    nothing stays. Raises ExportError, also if the version exists already.
     """
     final = to.model_directory / str(to.version)
     if final.exists():
@@ -146,31 +153,60 @@ def write_version(
     partial = to.model_directory / f".{to.version}.partial"
     live = to.model_directory / ".config.pbtxt.partial"
     card = {"kind": kind, **card}
-    config = _config(kind, to, instances, {**(parameters or {}), "card": json.dumps(card, ensure_ascii=False)})
+    config = _config(kind, to, instances, json.dumps(card, ensure_ascii=False))
+    is_deployed = _names_versions(to.model_directory / "config.pbtxt")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         shutil.copytree(MODEL_SOURCES / kind / "1", partial, ignore=shutil.ignore_patterns("__pycache__", ".*"))
         shutil.move(weights, partial / "weights")
-        for file in (partial / "config.pbtxt", live):
-            file.write_text(config)
+        if check is not None:
+            shutil.move(check, partial / "check")
+        if parameters:
+            _overlay(partial / "parameters.json", parameters)
+        (partial / "config.pbtxt").write_text(config)
+        files = [file for file in sorted(partial.rglob("*")) if file.is_file()]
         manifest = {
             "name": to.name,
             "version": to.version,
             "card": card,
             "source": dict(source),
             "tools": {package: importlib.metadata.version(package) for package in packages},
-            "sha256": {
-                str(file.relative_to(partial)): _sha256(file) for file in sorted(partial.rglob("*")) if file.is_file()
-            },
+            "sha256": {str(file.relative_to(partial)): _sha256(file) for file in files},
+            "bytes": {str(file.relative_to(partial)): file.stat().st_size for file in files},
         }
         (partial / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=2) + "\n")
+        # A file where Python would keep what it compiles: a version directory that changes is loaded again by Triton
+        # whenever another version is loaded beside it.
+        (partial / "__pycache__").touch()
+        if not is_deployed:
+            live.write_text(config)
         partial.rename(final)
-        live.rename(to.model_directory / "config.pbtxt")
+        if not is_deployed:
+            live.rename(to.model_directory / "config.pbtxt")
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         live.unlink(missing_ok=True)
         raise ExportError(f"{final} could not be written: {_reason(error)}") from error
+    if is_deployed:
+        print(f"Other versions are served: deploy it with `tritone models deploy {to.name} --version {to.version}`.")
     return final
+
+
+def _names_versions(config: Path) -> bool:
+    """Whether it says which versions are served, instead of the newest. Raises ExportError."""
+    if not config.exists():
+        return False
+    try:
+        served = text_format.Parse(config.read_text(), model_config_pb2.ModelConfig())
+        return bool(served.version_policy.HasField("specific"))
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise ExportError(f"{config} is no model configuration: {error}") from error
+
+
+def _overlay(file: Path, parameters: Mapping[str, Any]) -> None:
+    known = json.loads(file.read_text())
+    assert parameters.keys() <= known.keys(), f"the kind knows no {sorted(parameters.keys() - known.keys())}"
+    file.write_text(json.dumps({**known, **parameters}, indent=2) + "\n")
 
 
 def _reason(error: OSError) -> str:
@@ -178,7 +214,7 @@ def _reason(error: OSError) -> str:
     return str(error.args[0][0][2]) if isinstance(error, shutil.Error) else str(error)
 
 
-def _config(kind: str, to: Target, instances: int, parameters: Mapping[str, str]) -> str:
+def _config(kind: str, to: Target, instances: int, card: str) -> str:
     config = text_format.Parse((MODEL_SOURCES / kind / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     config.name = to.name
     config.max_batch_size = to.max_batch_size
@@ -189,8 +225,7 @@ def _config(kind: str, to: Target, instances: int, parameters: Mapping[str, str]
         # A CPU gains nothing from a batch, so nothing is gained by waiting for one to fill; what arrives while the
         # instances are busy still shares the next.
         config.dynamic_batching.max_queue_delay_microseconds = 0
-    for key, value in parameters.items():
-        config.parameters[key].string_value = value
+    config.parameters["card"].string_value = card
     return str(text_format.MessageToString(config, as_utf8=True))
 
 

@@ -9,10 +9,11 @@ from types import ModuleType
 from export_scripts.artifact import MODEL_SOURCES
 
 
-def load_engine(kind: str) -> ModuleType:
-    """model_repository/<kind>/1/engine.py, which is no package, because what is served stands by itself."""
+def load_engine(kind: str, module: str = "engine") -> ModuleType:
+    """model_repository/<kind>/1/engine.py, which is no package, because what is served stands by itself; or another
+    `module` beside it."""
     folder = MODEL_SOURCES / kind / "1"
-    spec = importlib.util.spec_from_file_location(f"{kind}_engine", folder / "engine.py")
+    spec = importlib.util.spec_from_file_location(f"{kind}_{module}", folder / f"{module}.py")
     assert spec is not None
     assert spec.loader is not None
     engine = importlib.util.module_from_spec(spec)

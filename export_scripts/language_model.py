@@ -225,8 +225,8 @@ def main(argv: Sequence[str]) -> None:
             packages=("ctranslate2", "transformers", "torch", "tokenizers", "jinja2"),
             parameters={
                 "compute_type": compute_type,
-                "cpu_threads": str(placement.threads),
-                "parallel_batches": str(arguments.parallel_batches),
+                "cpu_threads": placement.threads,
+                "parallel_batches": arguments.parallel_batches,
             },
         )
     print(f"{to.name} version {to.version}: {version}")

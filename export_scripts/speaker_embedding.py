@@ -198,7 +198,7 @@ def main(argv: Sequence[str]) -> None:
             card={"name": arguments.display_name or source.origin, "clustering": card},
             source={"checkpoint": checkpoint.origin, "revision": checkpoint.revision, **differences},
             packages=("pyannote.audio", "torch", "onnx", "onnxruntime"),
-            parameters={"cpu_threads": str(placement.threads)},
+            parameters={"cpu_threads": placement.threads},
         )
     print(f"{to.name} version {to.version}: {version}")
 

@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> None:
                 "largest_difference": difference,
             },
             packages=("pyannote.audio", "torch", "onnx", "onnxruntime"),
-            parameters={"cpu_threads": str(placement.threads), "shortest_window_samples": str(WINDOW_SAMPLES)},
+            parameters={"cpu_threads": placement.threads, "shortest_window_samples": WINDOW_SAMPLES},
         )
     print(f"{to.name} version {to.version}: {version}")
 

@@ -194,6 +194,6 @@ def main(argv: Sequence[str]) -> None:
                 "largest_difference": difference,
             },
             packages=(PACKAGE, "onnx", "onnxruntime"),
-            parameters={"cpu_threads": str(placement.threads)},
+            parameters={"cpu_threads": placement.threads},
         )
     print(f"{to.name} version {to.version}: {version}")

@@ -244,6 +244,6 @@ def main(argv: Sequence[str]) -> None:
                 "largest_difference": difference,
             },
             packages=(PACKAGE, "tokenizers", "torch", "transformers", "onnx", "onnxruntime"),
-            parameters={"cpu_threads": str(placement.threads)},
+            parameters={"cpu_threads": placement.threads},
         )
     print(f"{to.name} version {to.version}: {version}")

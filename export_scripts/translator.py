@@ -284,9 +284,9 @@ def main(argv: Sequence[str]) -> None:
             packages=("ctranslate2", "transformers", "torch", "tokenizers"),
             parameters={
                 "compute_type": compute_type,
-                "beam_size": str(arguments.beam_size),
-                "cpu_threads": str(placement.threads),
-                "parallel_batches": str(arguments.parallel_batches),
+                "beam_size": arguments.beam_size,
+                "cpu_threads": placement.threads,
+                "parallel_batches": arguments.parallel_batches,
             },
         )
     print(f"{to.name} version {to.version}: {version}")

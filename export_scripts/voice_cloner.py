@@ -301,6 +301,6 @@ def main(argv: Sequence[str]) -> None:
                 "largest_differences": differences,
             },
             packages=("f5-tts", "vocos", "torch", "onnx", "onnxruntime"),
-            parameters={"cpu_threads": str(placement.threads), "steps": str(arguments.steps)},
+            parameters={"cpu_threads": placement.threads, "steps": arguments.steps},
         )
     print(f"{to.name} version {to.version}: {version}")

@@ -23,6 +23,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from export_scripts.artifact import ExportError, add_target_arguments, place, target, write_version
 from export_scripts.checkpoint import Checkpoint, find_checkpoint
+from export_scripts.smoke_check import add_check_arguments, check_arguments, write_check
 from export_scripts.window_length import FULL_FRAMES, compare_window_lengths
 
 COMPUTE_TYPES = ("float32", "float16", "int8", "int8_float16")
@@ -106,6 +107,7 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the checkpoint was not trained on text from before the window, and makes more mistakes with it",
     )
+    add_check_arguments(parser)
     add_target_arguments(parser, name=None, max_batch_size=BATCH_SIZE, cpu_batch_size=CPU_BATCH_SIZE)
     return parser
 
@@ -123,6 +125,7 @@ def main(argv: Sequence[str]) -> None:
         raise ExportError("--min-window-frames is measured before it is believed: give --recordings as well.")
     if arguments.cpu_threads is not None and arguments.cpu_threads < 1:
         raise ExportError("--cpu-threads must be at least 1.")
+    check_arguments(arguments)
     compute_type = arguments.compute_type or ("float16" if to.device == "gpu" else "float32")
     checkpoint = find_checkpoint(arguments.checkpoint, arguments.revision)
     display_name = arguments.display_name or re.sub(r"[-_]+", " ", to.name).title()
@@ -138,6 +141,8 @@ def main(argv: Sequence[str]) -> None:
         if arguments.min_window_frames < FULL_FRAMES:
             comparison = compare_window_lengths(weights, arguments.min_window_frames, arguments.recordings.expanduser())
             measured = {"recordings": arguments.recordings.name, **asdict(comparison)}
+        check = Path(work) / "check"
+        checked = write_check(check, weights, arguments.min_window_frames, arguments)
         placement = place(to, weights, threads=arguments.cpu_threads)
         version = write_version(
             "whisper",
@@ -150,13 +155,14 @@ def main(argv: Sequence[str]) -> None:
                 "revision": checkpoint.revision,
                 "converted": checkpoint.converted,
                 "window_lengths": measured,
+                "check": checked,
             },
             packages=("ctranslate2", "faster-whisper", "transformers", "torch", "tokenizers"),
             parameters={
                 "compute_type": compute_type,
-                "cpu_threads": str(placement.threads),
-                "mel_bins": str(card["mel_bins"]),
-                "min_window_frames": str(card["min_window_frames"]),
+                "cpu_threads": placement.threads,
+                "min_window_frames": arguments.min_window_frames,
             },
+            check=check,
         )
     print(f"{to.name} version {to.version}: {version}")

@@ -3,7 +3,8 @@
 FAKE_DELAY_S is what a window takes, a piece to speak or a block to denoise, FAKE_HEARD the word it hears and
 FAKE_PROBABILITY how surely. FAKE_LOG is a file, of several processes even: when recognitions began and ended.
 FAKE_WRITER is what a language model answers, with the pauses between its words in seconds before it; without it there
-is none. FAKE_MISSING are models that are not there, FAKE_AWAY those that do not answer.
+is none. FAKE_MISSING are models that are not there, FAKE_AWAY those that do not answer, FAKE_BROKEN those that fail in
+a way that nobody expects, with what they were asked in the error.
 """
 
 import os
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from api.app import create_app
-from api.errors import InferenceUnavailable
+from api.errors import InferenceFailed, InferenceUnavailable
 from api.inference.contracts import TranslationOptions
 from api.inference.fake import (
     FakeCloner,
@@ -34,6 +35,8 @@ class LoggingRecognizer(FakeRecognizer):
     async def work(self) -> None:
         self.write(1)
         try:
+            if "whisper" in os.environ.get("FAKE_BROKEN", ""):
+                raise ValueError(f"broken by {self.heard!r}")
             await super().work()
         finally:
             self.write(-1)
@@ -48,6 +51,11 @@ class AwayTranslator(FakeTranslator):
         raise InferenceUnavailable("It is away.", 10)
 
 
+class BrokenTranslator(FakeTranslator):
+    async def translate(self, texts: Sequence[str], options: TranslationOptions) -> list[str]:
+        raise InferenceFailed("The translator failed", f"broken by {texts!r}")
+
+
 if __name__ == "__main__":
     settings = from_env()
     log = os.environ.get("FAKE_LOG")
@@ -60,9 +68,10 @@ if __name__ == "__main__":
         probability=float(os.environ.get("FAKE_PROBABILITY", "0.9")),
     )
     cloner, enhancer = FakeCloner(delay_s=delay_s), FakeEnhancer(delay_s=delay_s)
-    translator = (
-        AwayTranslator() if "translator" in os.environ.get("FAKE_AWAY", "") else FakeTranslator(delay_s=delay_s)
-    )
+    translator = FakeTranslator(delay_s=delay_s)
+    for variable, kind in (("FAKE_AWAY", AwayTranslator), ("FAKE_BROKEN", BrokenTranslator)):
+        if "translator" in os.environ.get(variable, ""):
+            translator = kind()
     pause_s, _, says = os.environ.get("FAKE_WRITER", "").partition(" ")
     writer = FakeLanguageModel(delay_s=float(pause_s), answer=lambda _: says) if says else None
     registry = FakeRegistry()
@@ -73,5 +82,4 @@ if __name__ == "__main__":
     serve(
         create_app(settings, fake_inference(recognizer, registry, None, writer, translator, enhancer, cloner)),
         settings,
-        log_level="warning",
     )

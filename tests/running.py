@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import psutil
@@ -70,13 +70,22 @@ def start_fake_service(
     fake_delay_s: str = "0",
     fakes: Mapping[str, str] = MappingProxyType({}),
     program: Sequence[str] = ("tests.fake_service",),
+    log: IO[bytes] | None = None,
     **settings: Any,
 ) -> FakeService:
     """Settings by their names in lower case; without others, who sends no key is not limited. `fakes` are the variables
-    of tests/fake_service.py. Another `program` may be the real one, over the Triton that the settings name."""
+    of tests/fake_service.py. Another `program` may be the real one, over the Triton that the settings name. What it
+    writes to stderr goes to the file `log`, if there is one."""
     (port,) = free_ports(1)
     home = TemporaryDirectory()
-    given = {"home": home.name, "plans": OPEN_PLANS, "spool_dir": spool, "port": port, **settings}
+    given = {
+        "home": home.name,
+        "plans": OPEN_PLANS,
+        "spool_dir": spool,
+        "port": port,
+        "log_level": "warning",
+        **settings,
+    }
     environment = {
         **os.environ,
         "FAKE_DELAY_S": fake_delay_s,
@@ -85,7 +94,7 @@ def start_fake_service(
     }
     chosen = from_env(environment)
     migrate(database_url(chosen.database_url, chosen.home))
-    process = psutil.Popen([sys.executable, "-m", *program], cwd=PROJECT, env=environment)
+    process = psutil.Popen([sys.executable, "-m", *program], cwd=PROJECT, env=environment, stderr=log)
     client = contract.client(f"http://127.0.0.1:{port}")
     for _ in range(400):
         try:

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from api.inference.base import Pcm
+from api.inference.base import ModelVersion, Pcm
 from api.inference.contracts import DecodingOptions, Recognition, Segment, Word
 from api.inference.fake import Busy
 from api.speech import SAMPLE_RATE_HZ
@@ -57,7 +57,9 @@ class TelegraphRecognizer(Busy):
     windows: list[float] = field(default_factory=list)
     drafts: int = 0
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         assert live
         self.windows.append(pcm.size / SAMPLE_RATE_HZ)
         self.drafts += options.beam_size == 1

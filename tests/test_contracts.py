@@ -63,6 +63,13 @@ def test_payloads(engine: ModuleType, payload: str) -> None:
     assert shape(getattr(contracts, payload)) == shape(getattr(engine, payload))
 
 
+def test_versions_of_a_model_share_nothing_but_what_the_api_asks_for() -> None:
+    """All of them have one config: what an engine is loaded with must be in each version's directory."""
+    for kind in contracts.TENSORS:
+        config = text_format.Parse((SOURCES / kind / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+        assert list(config.parameters) == ["card"]
+
+
 def test_sizes() -> None:
     assert contracts.WINDOW_SAMPLES == whisper.WINDOW_SAMPLES
     assert (contracts.ACTIVITY_FRAME_SAMPLES, contracts.ACTIVITY_STATE_SIZE) == (

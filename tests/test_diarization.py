@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.errors import InferenceFailed
-from api.inference.base import Deployment, Flags, Pcm, Voices
+from api.inference.base import Deployment, Flags, ModelVersion, Pcm, Voices
 from api.inference.contracts import SPEAKER_FRAMES, Clustering, ModelCard
 from api.inference.fake import FakeRecognizer, FakeRegistry, FakeSpeakers, fake_inference
 from api.recognition import diarization
@@ -310,7 +310,7 @@ def test_nobody_who_speaks_costs_no_diarization(tmp_path: Path) -> None:
 class FailingSpeakers(FakeSpeakers):
     asked: int = 0
 
-    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
+    async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
         self.asked += 1
         if self.segmented == 3:
             raise InferenceFailed("The model speaker_segmentation failed: out of luck")
@@ -318,18 +318,18 @@ class FailingSpeakers(FakeSpeakers):
 
 
 class FailingVoices(FakeSpeakers):
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         raise InferenceFailed("The model speaker_embedding failed: out of luck")
 
 
 class ReplacedVoices(FakeSpeakers):
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         version = "1" if self.embedded < 3 else "2"
         return replace(await super().embed(pcm, masks, features=features), version=version)
 
 
 class FlatVoices(FakeSpeakers):
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         voices = await super().embed(pcm, masks, features=features)
         return replace(voices, features=voices.embeddings if features else None)
 
@@ -418,7 +418,7 @@ def test_each_channel_is_a_speaker(tmp_path: Path) -> None:
 class FailingOnce(FakeRecognizer):
     failed = False
 
-    async def recognize(self, model: str, pcm: Pcm, options: Any, *, live: bool = False) -> Any:
+    async def recognize(self, model: ModelVersion, pcm: Pcm, options: Any, *, live: bool = False) -> Any:
         if len(self.calls) == 4 and not self.failed:
             self.failed = True
             raise InferenceFailed("The model has failed.")

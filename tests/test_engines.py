@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jiwer
 import numpy as np
 import pytest
 import soundfile
@@ -21,6 +23,7 @@ from tests.conftest import Clip
 
 whisper = load_engine("whisper")
 activity = load_engine("voice_activity")
+smoke_check = load_engine("whisper", "smoke_check")
 prompts = sys.modules["prompts"]
 
 
@@ -129,6 +132,54 @@ def test_identifying_is_an_encoder_pass_and_no_decoding(
     assert [segment.text for segment in heard.segments] == [clips[0].text]
     engine.recognize([whisper.Window(pcm(clips[6]), options(task="identify"))])
     assert (recorder.encoded, recorder.generated) == ([2, 1], [(1, 5, 0.0)])
+
+
+def test_a_version_is_checked_before_it_serves(models: Path, tmp_path: Path) -> None:
+    shipped = models / "whisper-demo" / "1" / "check"
+    engine = smoke_check.WhisperEngine(models / "whisper-demo" / "1" / "weights")
+    smoke_check.require_passed(shipped, engine)
+    contents = json.loads((shipped / "check.json").read_text())
+    assert contents["max_wer"] == pytest.approx(contents["measured_wer"] + 0.1)
+
+    def failure(clip: bytes, **changed: Any) -> str:
+        (tmp_path / "clip.wav").write_bytes(clip)
+        (tmp_path / "check.json").write_text(json.dumps(contents | changed))
+        with pytest.raises(smoke_check.CheckFailedError) as failed:
+            smoke_check.require_passed(tmp_path, engine)
+        return str(failed.value)
+
+    clip = (shipped / "clip.wav").read_bytes()
+    other = f"{contents['text']} And nobody said this here."
+    assert "its word error rate is 0.179, above the bound of 0.100" in failure(clip, text=other)
+    assert "cannot be read" in failure(clip, max_wer="much")
+    assert "cannot be read" in failure(b"RIFF")
+    assert "cannot be recognised" in failure(clip, language="xx")
+    with pytest.raises(smoke_check.CheckFailedError, match="cannot be read"):
+        smoke_check.require_passed(tmp_path / "nowhere", engine)
+
+
+@given(st.lists(st.sampled_from(["a", "b", "c"])), st.lists(st.sampled_from(["a", "b", "c"]), min_size=1))
+def test_word_errors_are_counted_as_others_count_them(heard: list[str], said: list[str]) -> None:
+    expected = jiwer.wer(" ".join(said), " ".join(heard))
+    assert smoke_check.word_error_rate(" ".join(said), " ".join(heard), "en") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("said", "heard", "language", "wer"),
+    [
+        ("Well, it's Zoë.", "well its ZOË", "en", 0),
+        ("你好吗", "你好嘛。", "zh", 1 / 3),
+        ("", "", "en", 0),
+        ("", "noise", "en", 1),
+    ],
+)
+def test_what_counts_as_a_word(said: str, heard: str, language: str, wer: float) -> None:
+    assert smoke_check.word_error_rate(said, heard, language) == pytest.approx(wer)
+
+
+def test_one_instance_of_a_version_is_checked() -> None:
+    first = [name for name in ("m_0", "m_0_0", "m_0_1", "m_0_2", "m_0_10") if smoke_check.is_first_instance(name)]
+    assert first == ["m_0", "m_0_0"]
 
 
 @given(st.dictionaries(st.sampled_from(["en", "es", "hi", "de"]), st.floats(0, 1)), st.sets(st.sampled_from("ehd")))

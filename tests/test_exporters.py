@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import ctranslate2
+import numpy as np
 import pytest
-from google.protobuf import text_format
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
-from tritonclient.grpc import model_config_pb2
 
 from api.inference import contracts
-from export_scripts import artifact, demo, whisper, window_length
+from export_scripts import artifact, demo, voice_activity, whisper, window_length
 from export_scripts.artifact import ExportError
 from tests.running import PROJECT
 from tests.test_engines import whisper as whisper_engine
@@ -59,26 +59,73 @@ def test_a_hugging_face_checkpoint(tmp_path: Path, recordings: Path) -> None:
     assert measured["own_length_wer"] <= measured["full_wer"] + 0.01
     assert manifest["tools"]["ctranslate2"] == ctranslate2.__version__
     for name, digest in manifest["sha256"].items():
-        assert hashlib.sha256((version_7 / name).read_bytes()).hexdigest() == digest
-    assert {"model.py", "engine.py", "words.py", "weights/model.bin", "weights/tokenizer.json"} <= set(
+        content = (version_7 / name).read_bytes()
+        assert (hashlib.sha256(content).hexdigest(), len(content)) == (digest, manifest["bytes"][name])
+    assert {"model.py", "engine.py", "check/clip.wav", "weights/model.bin", "weights/tokenizer.json"} <= set(
         manifest["sha256"]
     )
     config = (tmp_path / "whisper-tiny" / "config.pbtxt").read_text()
     assert config == (version_7 / "config.pbtxt").read_text()
     assert 'name: "whisper-tiny"' in config
     assert "max_batch_size: 4" in config
-    assert 'string_value: "int8"' in config
-    parameters = text_format.Parse(config, model_config_pb2.ModelConfig()).parameters
-    assert parameters["min_window_frames"].string_value == "100"
-    assert parameters["cpu_threads"].string_value == "2"
     assert "count: 3" in config
-    # Rolling back is putting the older version's own config in the newer one's place.
-    assert 'string_value: "float32"' in (tmp_path / "whisper-tiny" / "1" / "config.pbtxt").read_text()
+    # Both can be loaded beside each other, because what differs is not in the config that they share.
+    usual = {"compute_type": "float32", "cpu_threads": 2, "min_window_frames": 100}
+    assert json.loads((tmp_path / "whisper-tiny" / "1" / "parameters.json").read_text()) == usual
+    assert json.loads((version_7 / "parameters.json").read_text()) == usual | {"compute_type": "int8"}
+    check = json.loads((version_7 / "check" / "check.json").read_text())
+    assert (check["language"], check["measured_wer"], check["max_wer"]) == ("en", 0.0, 0.1)
 
     with pytest.raises(ExportError, match="exists already"):
         whisper.main(
             ["--checkpoint", str(CHECKPOINT), "--to", str(tmp_path), "--name", "whisper-tiny", "--version", "7"]
         )
+
+
+def test_a_version_beside_those_that_are_served_waits_to_be_deployed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def export(version: int) -> None:
+        voice_activity.main(["--to", str(tmp_path), "--version", str(version)])
+
+    export(1)
+    config = tmp_path / "voice_activity" / "config.pbtxt"
+    served = config.read_text() + "version_policy { specific { versions: 1 } }\n"
+    config.write_text(served)
+    export(2)
+    assert "deploy it with `tritone models deploy voice_activity --version 2`" in capsys.readouterr().out
+    assert config.read_text() == served
+    assert (config.parent / "2" / "config.pbtxt").exists()
+    config.write_text("nonsense")
+    with pytest.raises(ExportError, match="is no model configuration"):
+        export(3)
+
+
+def test_a_version_is_made_with_the_clip_that_it_must_transcribe(tmp_path: Path) -> None:
+    def export(*options: str, checkpoint: Path = CHECKPOINT) -> None:
+        whisper.main(["--checkpoint", str(checkpoint), "--to", str(tmp_path), "--name", "whisper-x", *options])
+
+    clip, rate = soundfile.read(RECORDINGS / "es-2.flac", dtype="int16")
+    text = next(r["text"] for r in json.loads((RECORDINGS / "references.json").read_text()) if r["file"] == "es-2.flac")
+    soundfile.write(tmp_path / "8 kHz.wav", clip, rate // 2)
+    given = ["--check-text", text, "--check-language", "es"]
+    with pytest.raises(ExportError, match="belong together"):
+        export(*given)
+    with pytest.raises(ExportError, match="cannot be read"):
+        export(*given, "--check-clip", str(tmp_path))
+    with pytest.raises(ExportError, match="must be mono at 16 kHz"):
+        export(*given, "--check-clip", str(tmp_path / "8 kHz.wav"))
+    spanish = [*given, "--check-clip", str(RECORDINGS / "es-2.flac")]
+    with pytest.raises(ExportError, match=r"word error rate .* above the --max-wer of 0.050"):
+        export(*spanish, "--check-text", f"{text} y nada", "--max-wer", "0.05")
+    assert not list(tmp_path.rglob("manifest.json"))
+    export(*spanish, "--max-wer", "0.05")
+    version = tmp_path / "whisper-x" / "1"
+    written = {"text": text, "language": "es", "max_wer": 0.05, "measured_wer": 0.0}
+    assert json.loads((version / "check" / "check.json").read_text()) == written
+    assert json.loads((version / "manifest.json").read_text())["source"]["check"] == {"clip": "es-2.flac", **written}
+    kept, _ = soundfile.read(version / "check" / "clip.wav", dtype="int16")
+    assert np.array_equal(kept, clip)
 
 
 def test_a_shorter_window_is_measured_before_it_is_believed(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from api.audio.media import DecoderLimits
 from api.errors import InvalidRequest
-from api.inference.base import Pcm
+from api.inference.base import ModelVersion, Pcm
 from api.inference.contracts import DecodingOptions, ModelCard, Recognition
 from api.inference.fake import FakeRecognizer, fake_inference
 from api.recognition.catalog import SpeechModel
@@ -47,8 +47,8 @@ from tests.test_streaming import converse
 POLICY = SwitchPolicy(0.9, 1.0)
 LANGUAGES = ("en", "es", "hi")
 QUIET, LOUD, LOUDER = 0, 3000, 12_000
-MODEL = SpeechModel("small", "small", ModelCard("whisper", "Fake", ["en", "es", "hi"]))
-UNPADDED = SpeechModel("small", "small", msgspec.structs.replace(MODEL.card, min_window_frames=100))
+MODEL = SpeechModel("small", "small", "1", ModelCard("whisper", "Fake", ["en", "es", "hi"]))
+UNPADDED = SpeechModel("small", "small", "1", msgspec.structs.replace(MODEL.card, min_window_frames=100))
 LIMITS = DecoderLimits(audio_s=3600, cpu_s=60, memory_bytes=2 * 1024**3)
 
 
@@ -262,7 +262,9 @@ def test_a_second_language_late_in_a_recording_is_found() -> None:
 class SureOfWindows(FakeRecognizer):
     """Of one language each, whatever else is in them."""
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         answer = await super().recognize(model, pcm, options, live=live)
         if options.language is not None or options.task == "identify":
             return answer
@@ -306,7 +308,9 @@ def test_what_is_cancelled_leaves_no_call() -> None:
     started = asyncio.Event()
 
     class Noting(FakeRecognizer):
-        async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+        async def recognize(
+            self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+        ) -> Recognition:
             if len(self.calls) >= 8:
                 started.set()
             return await super().recognize(model, pcm, options, live=live)
@@ -347,7 +351,7 @@ def test_sentences_in_turn(models: Path, clips: list[Clip]) -> None:
     with tempfile.TemporaryFile() as file:
         soundfile.write(file, pcm, 16_000, format="WAV")
         file.flush()
-        options = TranscriptionOptions(SpeechModel("demo", "demo", inference.card))
+        options = TranscriptionOptions(SpeechModel("demo", "demo", "1", inference.card))
         transcript = asyncio.run(transcriber.transcribe(file.fileno(), options))
     said = {clip.text: clip.language for clip in order}
     assert {segment.text: segment.language for segment in transcript.segments} == said

@@ -33,6 +33,7 @@ from api.formats.render import Renderer
 from api.http.dialects import Dialects
 from api.http.downloads import content_disposition
 from api.http.transcripts import TranscriptsController
+from api.inference.backlog import Admission
 from api.inference.deployments import Deployments
 from api.inference.fake import FakeRegistry, fake_inference
 from api.intelligence.service import Intelligence
@@ -71,12 +72,12 @@ class Shelf:
 
     def add(self, title: str = "", account: UUID | None = None, id_: UUID | None = None) -> UUID:
         id_ = id_ or new_id()
-        self.do(library.begin, id_, account or self.mine, title=title, model="demo")
+        self.do(library.begin, id_, account or self.mine, title=title, model="demo", version="2")
         return id_
 
     def put(self, transcript: Transcript = MEETING, title: str = "", account: UUID | None = None) -> UUID:
         id_ = self.add(title, account)
-        self.do(library.complete, id_, transcript)
+        self.do(library.complete, id_, replace(transcript, model_version="3"))
         return id_
 
     def get(self, id_: UUID) -> Stored:
@@ -112,6 +113,7 @@ class Shelf:
                 "intelligence": always(Intelligence(inference, nothing_else)),
                 "translation": always(Translation(inference, nothing_else)),
                 "jobs": always(Jobs(self.database, LocalLimiter(60.0), 60.0)),
+                "admission": always(Admission(max_recordings=1, max_texts=1)),
             },
             exception_handlers=Dialects().exception_handlers(),
         )
@@ -400,7 +402,7 @@ def test_links_lead_through_the_list_with_its_filters(shelf: Shelf) -> None:
     assert page["previous"] is None
     assert page["results"][0] == {
         "id": ids[4], "title": "Ünit & 4", "status": "completed", "language": "en", "model": "demo",
-        "duration": 20.0, "speakers": 2, "error": None, "match": None,
+        "model_version": "3", "duration": 20.0, "speakers": 2, "error": None, "match": None,
         "created_at": page["results"][0]["created_at"], "completed_at": page["results"][0]["completed_at"],
     }  # fmt: skip
     pages = [page]

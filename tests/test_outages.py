@@ -24,7 +24,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from api.errors import InferenceUnavailable
-from api.inference.base import Pcm
+from api.inference.base import ModelVersion, Pcm
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE, DecodingOptions, Recognition
 from api.inference.fake import FakeRecognizer, fake_inference
 from api.inference.triton import TritonInference
@@ -108,7 +108,9 @@ class Failing(FakeRecognizer):
 
     heard_windows: int = 0
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         if options.task == "identify" or len(self.calls) >= self.heard_windows:
             raise InferenceUnavailable("It is away.", 1)
         return await super().recognize(model, pcm, options)

@@ -17,7 +17,7 @@ from litestar.testing import TestClient
 
 from api.app import create_app
 from api.errors import InferenceFailed
-from api.inference.base import Deployment, Inference, Pcm
+from api.inference.base import Deployment, Inference, ModelVersion, Pcm
 from api.inference.contracts import DecodingOptions, ModelCard, Recognition, Segment, Word
 from api.inference.fake import FakeRecognizer, FakeRegistry, fake_inference
 from api.settings import Settings
@@ -68,7 +68,9 @@ def test_windows_are_as_long_as_suits_the_model(tmp_path: Path) -> None:
 class Inventive(FakeRecognizer):
     """Fills the second of silence after each tone with a word, which it is not sure of."""
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         answer = await super().recognize(model, pcm, options)
         if not answer.segments:
             return answer
@@ -108,7 +110,9 @@ def test_what_a_window_holds_too_much_of_is_sent_again(tmp_path: Path) -> None:
 
 
 class Failing(FakeRecognizer):
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         await asyncio.sleep(0.5)  # meanwhile the decoder fills its pipe
         raise InferenceFailed("The model has failed.")
 

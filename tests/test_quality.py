@@ -36,7 +36,7 @@ from export_scripts import voice_activity
 from export_scripts.engines import load_engine
 from tests.test_streaming import converse
 
-MODEL = SpeechModel("small", "small", ModelCard("whisper", "Fake", ["en"], min_window_frames=100))
+MODEL = SpeechModel("small", "small", "1", ModelCard("whisper", "Fake", ["en"], min_window_frames=100))
 NOISE = 300
 """The mean amplitude of the noise in what follows."""
 Spoken = tuple[float, float, float]

@@ -33,7 +33,7 @@ from api import admin
 from api.audio.telephony import MU_LAW, AudioFormat, AudioReader
 from api.compat.sixtydb.refinement import MOST_WAITING, Refinements, Sentence
 from api.errors import InferenceFailed, InferenceUnavailable
-from api.inference.base import Pcm
+from api.inference.base import ModelVersion, Pcm
 from api.inference.contracts import DecodingOptions, Recognition
 from api.inference.fake import FakeRecognizer, FakeRegistry, fake_inference
 from api.recognition.clustering import Doubles
@@ -529,7 +529,9 @@ def test_the_default_model_need_not_be_deployed() -> None:
 class Mumbling(FakeRecognizer):
     """Understands hardly anything of what it hears."""
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         heard = await super().recognize(model, pcm, options, live=live)
         for segment in heard.segments:
             segment.words[:] = [msgspec.structs.replace(word, probability=0.3) for word in segment.words]

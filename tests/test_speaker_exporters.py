@@ -70,7 +70,8 @@ def test_a_pipelines_segmentation(checkpoints: Path, references: dict[str, Any],
     assert manifest["source"]["largest_difference"] < 1e-5
     assert manifest["tools"]["pyannote.audio"].startswith("4.")
     config = text_format.Parse((weights.parent / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-    assert config.parameters["cpu_threads"].string_value == "3"
+    parameters = json.loads((weights.parent / "parameters.json").read_text())
+    assert parameters == {"cpu_threads": 3, "shortest_window_samples": 160_000}
     assert (config.instance_group[0].count, config.max_batch_size) == (2, 32)
 
     engine = segmentation.SpeakerSegmentationEngine(weights)

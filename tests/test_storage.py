@@ -25,9 +25,9 @@ from api.accounts.credits import CREDIT, Balance, month_of, price
 from api.accounts.directory import get_account
 from api.accounts.plans import Plan
 from api.errors import StorageUnavailable
-from api.storage.database import Database, database_url
+from api.storage.database import Database, DatabaseError, database_url
 from api.storage.ids import new_id
-from api.storage.migrate import configuration
+from api.storage.migrate import configuration, migrate
 from api.storage.tables import VERSION, accounts, jobs, metadata
 from api.storage.tables import ledger as ledger_table
 from tests.business import ledger_sums
@@ -75,6 +75,23 @@ def test_migrations_lead_back(any_database: Database, tmp_path: Path) -> None:
         await any_database.close()
 
     asyncio.run(run())
+
+
+def test_the_program_before_works_on_with_newer_tables_and_none_with_older_ones(any_database: Database) -> None:
+    async def becomes(version: str) -> None:
+        async with any_database.writing() as connection:
+            await connection.execute(sa.text(f"UPDATE alembic_version SET version_num = '{version}'"))
+
+    async def check() -> None:
+        await becomes("9999")
+        await asyncio.to_thread(migrate, any_database.url)
+        await any_database.check()
+        await becomes("0001")
+        with pytest.raises(DatabaseError, match="are of version 0001, .* run `tritone migrate`"):
+            await any_database.check()
+        await any_database.close()
+
+    asyncio.run(check())
 
 
 def of_version_0002(table: sa.Table) -> sa.TableClause:

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from api.errors import InferenceFailed, InferenceUnavailable
-from api.inference.base import Pcm
+from api.inference.base import ModelVersion, Pcm
 from api.inference.contracts import DecodingOptions, Recognition
 from api.inference.fake import FakeRecognizer, fake_inference
 from tests.business import customer
@@ -101,6 +101,7 @@ def test_the_six_steps(live: FakeService) -> None:
         "language": "en",
         "duration": 3.0,
         "model": "small",
+        "model_version": "1",
     }
     (final,) = texts
     assert set(final) == {"text", "start", "end", "language", "confidence", "words"}
@@ -326,7 +327,9 @@ class Broken(FakeRecognizer):
         super().__init__()
         self.error = error
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         raise self.error
 
 

@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.errors import InvalidRequest
-from api.inference.base import Floats, Pcm
+from api.inference.base import Floats, ModelVersion, Pcm
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, DecodingOptions, ModelCard, Recognition
 from api.inference.fake import FakeVoiceActivity, fake_inference
 from api.recognition.catalog import SpeechModel
@@ -29,7 +29,7 @@ from api.streaming.session import StreamSession
 from tests import telegraph
 from tests.telegraph import TelegraphRecognizer
 
-MODEL = SpeechModel("small", "small", ModelCard("whisper", "Telegraph", ["en"], min_window_frames=100))
+MODEL = SpeechModel("small", "small", "1", ModelCard("whisper", "Telegraph", ["en"], min_window_frames=100))
 SHORTEST_UTTERANCE_S = 3.0
 
 # Words of 0.4 to 0.9 s, with or without a pause before them.
@@ -312,7 +312,9 @@ def test_what_a_model_leaves_out_is_listened_to_again(lengths: list[float], skip
     """One that loses its place in long windows, for two seconds or until their end."""
 
     class Absent(TelegraphRecognizer):
-        async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+        async def recognize(
+            self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+        ) -> Recognition:
             answer = await super().recognize(model, pcm, options, live=live)
             if pcm.size <= 4.5 * SAMPLE_RATE_HZ or not answer.segments:
                 return answer
@@ -332,7 +334,9 @@ def test_what_was_shown_and_turns_out_to_be_nothing_is_taken_away() -> None:
     class Fickle(TelegraphRecognizer):
         is_sure = False
 
-        async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+        async def recognize(
+            self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+        ) -> Recognition:
             self.is_sure = self.is_sure or options.beam_size > 1
             answer = await super().recognize(model, pcm, options, live=live)
             return msgspec.structs.replace(answer, segments=[]) if self.is_sure else answer

@@ -85,7 +85,7 @@ def test_a_checkpoint_is_served_as_sentence_transformers_does(checkpoint: Path, 
     assert 0 < source["largest_difference"] < 1e-4
     config = (version / "config.pbtxt").read_text()
     assert "count: 3" in config
-    assert 'key: "cpu_threads"\n  value {\n    string_value: "2"' in config
+    assert json.loads((version / "parameters.json").read_text()) == {"cpu_threads": 2}
 
 
 def test_the_packages_checkpoint_is_the_default(sentence_encoder: Path) -> None:

@@ -259,9 +259,9 @@ def test_an_export(repository: Path, checkpoint: Path, tmp_path: Path) -> None:
     assert manifest["card"]["name"] == "All"
     agreement = manifest["source"]["greedy_agreement"]
     assert agreement["tokens"] / 2 < agreement["agreeing_tokens"] <= agreement["tokens"]
-    config = (tmp_path / TRANSLATOR / "config.pbtxt").read_text()
-    assert "KIND_GPU" in config
-    assert all(f'"{value}"' in config for value in ("bfloat16", "3"))
+    assert "KIND_GPU" in (tmp_path / TRANSLATOR / "config.pbtxt").read_text()
+    parameters = json.loads((tmp_path / TRANSLATOR / "1" / "parameters.json").read_text())
+    assert (parameters["compute_type"], parameters["beam_size"]) == ("bfloat16", 3)
     with pytest.raises(ExportError, match="float16 is for GPUs"):
         export(checkpoint, tmp_path, "--compute-type", "float16", "--version", "2")
     with pytest.raises(ExportError, match="--beam-size must be at least 1"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
@@ -11,10 +10,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from api.errors import InvalidRequest
+from api.inference.addresses import parse_address
 from api.storage.ids import new_id
 from api.storage.tables import cloud_instances
-
-ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253}):([0-9]{1,5})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +28,7 @@ class Instance:
 
 async def add_instance(connection: AsyncConnection, account_id: UUID, name: str, url: str) -> Instance:
     """Raises InvalidRequest."""
-    found = ADDRESS.fullmatch(url)
-    if found is None or not 1 <= int(found[2]) <= 65535:
+    if parse_address(url) is None:
         raise InvalidRequest(f"{url!r} is no gRPC address of a Triton; it is HOST:PORT, as in triton.internal:8001.")
     instance = Instance(new_id(), account_id, name, url, datetime.now(UTC))
     await connection.execute(

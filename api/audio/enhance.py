@@ -23,6 +23,7 @@ from api.inference.base import Floats, Pcm, SpeechEnhancer
 from api.inference.contracts import ModelCard
 from api.inference.deployments import Deployments
 from api.spool import no_store, spool_file, write_all
+from api.telemetry.stages import place
 
 NOISE_REDUCTION_DB: Final = 24.0
 """More gains nothing where it is measured, and takes what there is of other voices for distortion (docs/models.md)."""
@@ -85,7 +86,7 @@ class Enhancer:
         longest_s = MAX_BYTES // (STEREO * BYTES_PER_SAMPLE * card.sample_rate) - 1
         limits = replace(self._limits, audio_s=min(self._limits.audio_s, longest_s))
         with spool_file(self._spool_dir, WHAT) as file:
-            async with self._decoders:
+            async with place("turn", self._decoders):
                 if (announced := await announced_s(source, limits) or 0.0) > limits.audio_s:
                     raise UnreadableMedia(
                         f"The recording is {announced / 3600:.1f} hours long; {limits.audio_s / 3600:g} can be "

@@ -24,7 +24,9 @@ import numpy as np
 
 from api.errors import UnreadableMedia
 from api.inference.base import Pcm
+from api.metrics import AUDIO_SECONDS
 from api.speech import SAMPLE_RATE_HZ
+from api.telemetry.stages import FILE, stage
 
 FORMATS = "MP3, WAV, FLAC, OGG, M4A, AAC, OPUS, WMA, MP4, WebM, MKV, AVI, MOV, WMV, MPG, MPEG"
 DEMUXERS = "mp3,wav,w64,flac,ogg,mov,aac,asf,matroska,avi,mpeg,mpegts,mpegvideo,aiff,caf,amr,ac3,flv"
@@ -219,8 +221,9 @@ def _restrict(pid: int, limits: DecoderLimits) -> None:
 async def _blocks(decoder: _Decoder, channels: int, samples: str) -> AsyncIterator[Pcm]:
     decoded_s = 0.0
     second = channels * decoder.rate_hz * BYTES_PER_SAMPLE
-    while block := await _read(decoder.output, second):
+    while block := await _block(decoder, second):
         decoded_s += len(block) / second
+        AUDIO_SECONDS.labels(FILE).inc(len(block) / second)
         if decoded_s > decoder.allowed_s:
             raise UnreadableMedia(
                 f"The recording is longer than {decoder.allowed_s / 3600:g} hours; send it in shorter parts."
@@ -240,6 +243,11 @@ async def _blocks(decoder: _Decoder, channels: int, samples: str) -> AsyncIterat
         raise UnreadableMedia("Decoding the recording cost more processor time or memory than is allowed.")
     if status > 0 or DAMAGE.search(await decoder.complaints):
         decoder.warnings.append(f"The file is damaged or incomplete; {decoded_s:.1f} s of it could be decoded.")
+
+
+async def _block(decoder: _Decoder, size: int) -> bytes:
+    with stage("decode"):
+        return await _read(decoder.output, size)
 
 
 async def _au_channels(decoder: _Decoder) -> int:

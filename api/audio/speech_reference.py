@@ -11,6 +11,7 @@ import numpy as np
 from api.audio.media import DecoderLimits, announced_s, decode
 from api.errors import InvalidRequest, UnreadableMedia
 from api.inference.base import Pcm
+from api.telemetry.stages import place
 
 SHORTEST_S: Final = 3.0
 LONGEST_S: Final = 10.0
@@ -55,7 +56,7 @@ async def read_voice(source: int, rate_hz: int, limits: DecoderLimits, decoders:
     """
     most = round((LONGEST_S + TOLERANCE_S) * rate_hz)
     blocks, size = list[Pcm](), 0
-    async with decoders:
+    async with place("turn", decoders):
         async with decode(source, limits, rate_hz=rate_hz) as audio:
             async for block in audio.blocks:
                 blocks.append(block)

@@ -93,6 +93,7 @@ class VerboseTranscriptBody(msgspec.Struct, omit_defaults=True):
     snr_db: float | None
     too_noisy: bool
     model: str
+    model_version: str
     segments: list[VerboseSegmentBody]
     words: list[VerboseWordBody]
     speakers: list[str]
@@ -133,6 +134,7 @@ def write_verbose(transcript: Transcript) -> bytes:
             snr_db=_decibels(transcript.snr_db),
             too_noisy=transcript.too_noisy,
             model=transcript.model,
+            model_version=transcript.model_version,
             segments=segments,
             words=[word for segment in segments for word in segment.words],
             speakers=list(transcript.speakers),

@@ -14,6 +14,8 @@ import msgspec
 from api.errors import DocumentFailed, FontMissing
 from api.formats import EXPORTS
 from api.formats.document import Document, printable
+from api.telemetry.logs import told
+from api.telemetry.stages import stage
 
 NO_FONT = 3  # the status of a process that says on stderr which font it misses
 MEMORY_BYTES = 2 << 30  # of addresses; ten hours of speech take a quarter of it
@@ -36,9 +38,11 @@ class Renderer:
         """Raises DocumentFailed, and FontMissing where only a PDF cannot be made."""
         export = EXPORTS[name]
         if not export.apart:
-            return await asyncio.to_thread(export.write, document)
+            with stage("format"):
+                return await asyncio.to_thread(export.write, document)
         async with self._room:
-            return await self._write_apart(name, msgspec.msgpack.encode(printable(document)))
+            with stage("format"):
+                return await self._write_apart(name, msgspec.msgpack.encode(printable(document)))
 
     async def _write_apart(self, name: str, document: bytes) -> bytes:
         process = await asyncio.create_subprocess_exec(
@@ -93,6 +97,9 @@ def main() -> None:
     except FontMissing as error:
         sys.stderr.write(str(error))
         sys.exit(NO_FONT)
+    except Exception as error:  # what it says may quote the document
+        sys.stderr.write(told(error))
+        sys.exit(1)
     sys.stdout.buffer.write(written)
 
 

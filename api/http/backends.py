@@ -9,6 +9,7 @@ from typing import Protocol
 from api.accounts.callers import Caller
 from api.audio.enhance import Enhancer
 from api.audio.speech import SpeechSynthesizer
+from api.inference.backlog import Admission
 from api.inference.base import Inference
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog
@@ -23,7 +24,7 @@ class Closable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What the routes ask of one Triton."""
+    """What the routes ask of one Triton, or of all that are shared, and how much of it at a time."""
 
     inference: Inference
     catalog: ModelCatalog
@@ -33,6 +34,7 @@ class Backend:
     translation: Translation
     synthesizer: SpeechSynthesizer
     enhancer: Enhancer
+    admission: Admission
     connection: Closable | None = None
 
 

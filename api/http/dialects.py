@@ -15,8 +15,16 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
-from api.errors import InferenceFailed, TritoneError
-from api.http.errors import UNEXPECTED, close_code_of, headers_of, message_of, status_of, what_is_wrong
+from api.errors import InferenceFailed, InvalidRequest, NotFound, TritoneError
+from api.http.errors import (
+    UNEXPECTED,
+    close_code_of,
+    count_refusal,
+    headers_of,
+    message_of,
+    status_of,
+    what_is_wrong,
+)
 
 log = logging.getLogger(__name__)
 
@@ -104,17 +112,19 @@ class Dialects:
     def exception_handlers(self) -> ExceptionHandlersMap:
         def tritone_error(request: Request[Any, Any, Any], error: TritoneError) -> Response[Any]:
             if isinstance(error, InferenceFailed):
-                log.error("%s", error)
+                log.error("%s", error.what)
+            count_refusal(error)
             refusal = self.of(request.url.path).refusal(error)
             return Response(refusal.body, status_code=refusal.status, headers=refusal.headers)
 
         def http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
             """What the framework itself refuses: no such route, no such method."""
+            count_refusal(NotFound() if error.status_code == 404 else InvalidRequest())
             body = self.of(request.url.path).failure(error.status_code, what_is_wrong(request, error))
             return Response(body, status_code=error.status_code, headers=error.headers)
 
         def unexpected_error(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-            log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+            log.error("A request failed", exc_info=error)
             return tritone_error(request, TritoneError(UNEXPECTED))
 
         return {TritoneError: tritone_error, HTTPException: http_exception, Exception: unexpected_error}

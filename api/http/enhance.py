@@ -27,6 +27,7 @@ from api.http.fields import parse
 from api.http.openapi import WITH_KEY, describe_file, form_body, refusals
 from api.http.transcribe import title_of
 from api.http.upload import UploadLimits, receive_form
+from api.inference.backlog import Admission
 from api.transcripts.jobs import Errand, Jobs
 
 QUIETEST_LUFS: Final = -31
@@ -95,11 +96,14 @@ class EnhanceController(Controller):
         request: Request[Any, Any, Any],
         caller: Caller,
         jobs: Jobs,
+        admission: Admission,
         enhancer: Enhancer,
         upload_limits: UploadLimits,
     ) -> Stream:
         async with AsyncExitStack() as held:
-            errand = await held.enter_async_context(jobs.errand(caller, "enhance", "transcribe"))
+            errand = await held.enter_async_context(
+                jobs.errand(caller, "enhance", "transcribe", backlog=admission.recordings)
+            )
             card = await enhancer.card()
             async with receive_form(request, upload_limits.within(caller.plan.max_file_bytes)) as form:
                 asked = parse(EnhanceForm, form.fields)

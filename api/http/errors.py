@@ -8,6 +8,7 @@ from litestar import Request
 from litestar.exceptions import HTTPException
 
 from api import errors
+from api.metrics import REFUSALS
 
 UNEXPECTED: Final = "Something went wrong on our side. It has been logged."
 # Nobody reads it; it stands for the client that left, in logs and metrics (nginx's convention).
@@ -39,8 +40,42 @@ CLOSE_CODES: Final[dict[type[errors.TritoneError], int]] = {
     errors.TooLarge: 1009,
     errors.TooMany: 1013,
     errors.Unavailable: 1013,
+    errors.ShuttingDown: 1012,
     errors.TritoneError: 1011,
 }
+
+
+# What a refusal is counted as: that of the nearest ancestor. Who left was refused nothing.
+REASONS: Final[dict[type[errors.TritoneError], str]] = {
+    errors.InvalidRequest: "request",
+    errors.UnreadableMedia: "media",
+    errors.UnknownModel: "model",
+    errors.InvalidKey: "key",
+    errors.Forbidden: "scope",
+    errors.NotFound: "missing",
+    errors.Conflict: "conflict",
+    errors.NoCredits: "credits",
+    errors.TooMany: "rate",
+    errors.TooManyAtOnce: "place",
+    errors.MonthUsedUp: "month",
+    errors.TooLarge: "size",
+    errors.ClientGone: "",
+    errors.Unavailable: "other",
+    errors.NoRoom: "disk",
+    errors.ShuttingDown: "restart",
+    errors.NoSlot: "slot",
+    errors.Overloaded: "backlog",
+    errors.StorageUnavailable: "database",
+    errors.FontMissing: "font",
+    errors.InferenceUnavailable: "triton",
+    errors.ModelMissing: "model",
+    errors.TritoneError: "failed",
+}
+
+
+def count_refusal(error: errors.TritoneError) -> None:
+    if reason := next(REASONS[kind] for kind in type(error).__mro__ if kind in REASONS):
+        REFUSALS.labels(reason).inc()
 
 
 def close_code_of(error: errors.TritoneError) -> int:

@@ -21,7 +21,7 @@ from litestar.response.base import ASGIResponse
 
 from api.errors import TritoneError
 from api.http.connection import disconnected, while_connected
-from api.http.errors import UNEXPECTED
+from api.http.errors import UNEXPECTED, count_refusal
 from api.transcripts.jobs import Errand
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,11 @@ async def event_stream(
                     whole, piece = piece, await _next(pieces)
             yield _event("done", whole)
         except TritoneError as error:
+            count_refusal(error)
             yield _event("error", {"error": str(error)})
         except Exception:
             log.exception("A stream failed")
+            count_refusal(TritoneError())
             yield _event("error", {"error": UNEXPECTED})
 
     # No proxy on the way may wait for more of it.

@@ -18,9 +18,9 @@ import msgspec
 from api.accounts.keys import MAX_KEY_CHARS
 from api.accounts.limits import Standing
 from api.accounts.reception import Reception
-from api.errors import InvalidKey, InvalidRequest, TritoneError
+from api.errors import InvalidKey, InvalidRequest, ShuttingDown, TritoneError
 from api.http.dialects import Dialect, Dialects, Refusal
-from api.http.errors import UNEXPECTED
+from api.http.errors import UNEXPECTED, count_refusal
 
 Scope = Any  # ASGI's own types are no more than this
 Receive = Callable[[], Any]
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 HOST: Final = re.compile(rb"([A-Za-z0-9._~-]{0,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 MAX_FIELDS: Final = 100
 SEND_A_KEY: Final = "Send the API key as `Authorization: Bearer KEY`."
+PROBES: Final = ("/health/live", "/health/ready")
+"""Nobody asks who wants to know: whatever that takes may be what is being probed for."""
 LINGER_S: Final = 10.0
 LINGER_BYTES: Final = 256 * 1024 * 1024
 
@@ -54,6 +56,9 @@ class Gate:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] in PROBES:
+            await self._app(scope, receive, send)
+            return
         body = _Body(scope, receive)
         answer = _Answer(send, body)
         dialect, reception = self._dialects.of(scope["path"]), self._reception()
@@ -68,13 +73,20 @@ class Gate:
             if not is_free:
                 if not answer.standings:
                     await reception.count_refusal(_peer(scope), answer.standings)
+                count_refusal(refusal)
                 await answer.refuse(dialect.refusal(refusal))
                 return
         except Exception:
-            log.exception("%s %s failed at the gate", scope["method"], scope["path"])
+            log.exception("A request failed at the gate")
+            count_refusal(TritoneError())
             await answer.refuse(dialect.refusal(TritoneError(UNEXPECTED)))
             return
-        await self._app(scope, body.receive, answer.send)
+        try:
+            await self._app(scope, body.receive, answer.send)
+        except asyncio.CancelledError:  # the process ends, and has waited for as long as it may
+            if answer.begun:
+                raise
+            await answer.refuse(dialect.refusal(ShuttingDown()))
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         dialect, reception = self._dialects.of(scope["path"]), self._reception()
@@ -86,6 +98,7 @@ class Gate:
             if not isinstance(failure, TritoneError):
                 log.exception("A live session failed at the gate")
             refusal = failure if isinstance(failure, TritoneError) else TritoneError(UNEXPECTED)
+            count_refusal(refusal)
             farewell = dialect.farewell(refusal)
             # Not as an answer to the handshake: a page in a browser could not read it.
             await receive()
@@ -95,7 +108,12 @@ class Gate:
             await send({"type": "websocket.close", "code": farewell.close_code, "reason": ""})
             return
         scope.setdefault("state", {})["caller"] = caller
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:  # as above; whoever closed it already has said why
+            with suppress(RuntimeError):
+                close_code = dialect.farewell(ShuttingDown()).close_code
+                await send({"type": "websocket.close", "code": close_code, "reason": str(ShuttingDown())})
 
 
 class _Body:
@@ -128,10 +146,12 @@ class _Answer:
     def __init__(self, send: Send, body: _Body) -> None:
         self._send = send
         self._body = body
+        self.begun = False
         self.standings: list[Standing] = []
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
+            self.begun = True
             headers = [*message["headers"], *(_headers(_tightest(self.standings)) if self.standings else ())]
             if not self._body.is_over:
                 headers.append((b"connection", b"close"))

@@ -15,7 +15,7 @@ from api.http.backends import Backends
 from api.http.drain import Drain
 from api.inference.base import Deployment
 from api.inference.contracts import VOICE_ACTIVITY
-from api.storage.database import Database, DatabaseError
+from api.storage.database import Database
 
 READY_WITHIN_S: Final = 5.0
 
@@ -69,9 +69,9 @@ class HealthController(Controller):
             if drain.begun:
                 raise ShuttingDown
             async with asyncio.timeout(READY_WITHIN_S):
-                await database.check()
+                await database.answers()
                 error = unable(await backends.shared.inference.registry.deployments())
-        except (ShuttingDown, StorageUnavailable, DatabaseError, InferenceUnavailable) as failure:
+        except (ShuttingDown, StorageUnavailable, InferenceUnavailable) as failure:
             error = str(failure)
         except TimeoutError:
             error = f"The database and Triton did not answer within {READY_WITHIN_S:g} s."

@@ -8,17 +8,19 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
-from api.errors import InvalidRequest, NoCredits, TooLarge, TooMany, TritoneError
+from api.errors import InvalidRequest, NoCredits, ShuttingDown, TooLarge, TooMany, TritoneError
 from api.http.stream_client import Client, Message
+from api.metrics import AUDIO_SECONDS
 from api.speech import Segment, Transcript
 from api.streaming.events import Ended, Event, Partial, TooNoisy
 from api.streaming.events import Final as Settled
 from api.streaming.options import StreamOptions
 from api.streaming.session import BYTES_PER_S, StreamSession
+from api.telemetry.stages import LIVE
 from api.transcripts.jobs import Job
 
-VIOLATIONS: Final = (InvalidRequest, TooLarge, NoCredits, TooMany)
-"""What ends a session as `stop` does."""
+VIOLATIONS: Final = (InvalidRequest, TooLarge, NoCredits, TooMany, ShuttingDown)
+"""What ends a session as `stop` does; the last of them is ours."""
 
 
 class Listener(ABC):
@@ -50,6 +52,7 @@ class Listener(ABC):
         """Audio as the session takes it. Raises NoCredits, TooMany, InvalidRequest, StorageUnavailable."""
         await self.job.cover(self.seconds + len(audio) / BYTES_PER_S)
         self.seconds += len(audio) / BYTES_PER_S
+        AUDIO_SECONDS.labels(LIVE).inc(len(audio) / BYTES_PER_S)
         await self.session.feed(audio)
 
 
@@ -83,5 +86,7 @@ def _transcript(
     too_noisy: bool = False,
 ) -> Transcript:
     speakers = dict.fromkeys(segment.speaker for segment in segments if segment.speaker is not None)
-    model = options.model.served_by
-    return Transcript(language, 1.0, duration_s, tuple(segments), model, tuple(speakers), too_noisy=too_noisy)
+    return Transcript(
+        language, 1.0, duration_s, tuple(segments), options.model.served_by, tuple(speakers),
+        too_noisy=too_noisy, model_version=options.model.version,
+    )  # fmt: skip

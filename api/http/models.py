@@ -11,13 +11,14 @@ from api.recognition.catalog import ModelCatalog
 
 
 class ModelBody(msgspec.Struct):
-    """`languages` counts them; `served_by` is the deployed model that answers under this id."""
+    """`languages` counts them; `served_by` is the deployed model that answers under this id, in its `version`."""
 
     id: str
     name: str
     languages: int
     speed: str
     served_by: str
+    version: str
 
 
 class ModelsBody(msgspec.Struct):
@@ -46,7 +47,14 @@ class ModelsController(Controller):
     async def models(self, catalog: ModelCatalog) -> ModelsBody:
         return ModelsBody(
             [
-                ModelBody(model.id, model.card.name, len(model.card.languages), model.card.speed, model.served_by)
+                ModelBody(
+                    model.id,
+                    model.card.name,
+                    len(model.card.languages),
+                    model.card.speed,
+                    model.served_by,
+                    model.version,
+                )
                 for model in await catalog.speech_models()
             ]
         )

@@ -31,6 +31,8 @@ NO_ANSWER: Final = "none"
 CLOSE_CODES: Final = range(1000, 1016)
 """Those of RFC 6455; a client may send thousands of others."""
 OUR_FAULT: Final = "1011"
+REFUSED_HANDSHAKE: Final = "403"
+"""What ASGI servers answer to one that is closed before it is accepted."""
 
 
 class Observation:
@@ -67,6 +69,7 @@ class _Exchange:
         self._method = method if method in METHODS or scope["type"] == "websocket" else "other"
         self._status = NO_ANSWER
         self._left = NO_ANSWER
+        self._accepted = False
         self._began = perf_counter()
         sent = dict(scope["headers"]).get(b"x-request-id", b"")
         self.id = sent.decode() if REQUEST_ID.fullmatch(sent) else uuid4().hex
@@ -89,8 +92,10 @@ class _Exchange:
             message = {**message, "headers": [*message.get("headers", ()), (b"x-request-id", self.id.encode())]}
         if message["type"] == "http.response.start":
             self._status = str(message["status"])
+        elif message["type"] == "websocket.accept":
+            self._accepted = True
         elif message["type"] == "websocket.close":
-            self._status = str(message.get("code", 1000))
+            self._status = str(message.get("code", 1000)) if self._accepted else REFUSED_HANDSHAKE
         await self._send(message)
 
     def account(self, span: traces.Span) -> None:

@@ -22,6 +22,7 @@ from api.http.connection import disconnected, while_connected
 from api.http.fields import parse
 from api.http.openapi import WITH_KEY, describe_file, form_body, refusals
 from api.http.upload import FilePart, UploadLimits, receive_form
+from api.inference.backlog import Admission
 from api.inference.contracts import ModelCard
 from api.intelligence.language import language_of
 from api.languages import base_of
@@ -120,6 +121,7 @@ class SpeakController(Controller):
         request: Request[Any, Any, Any],
         caller: Caller,
         jobs: Jobs,
+        admission: Admission,
         synthesizer: SpeechSynthesizer,
         transcriber: Transcriber,
         catalog: ModelCatalog,
@@ -127,7 +129,7 @@ class SpeakController(Controller):
         needs_consent: bool,
     ) -> Response[bytes]:
         limits = upload_limits.within(min(caller.plan.max_file_bytes, MAX_REFERENCE_BYTES))
-        async with jobs.errand(caller, "speak"):
+        async with jobs.errand(caller, "speak", backlog=admission.recordings):
             card = await synthesizer.card()
             async with receive_form(request, limits, REFERENCE) as form:
                 fields = parse(SpeakForm, form.fields)

@@ -16,6 +16,7 @@ from api.errors import InvalidRequest, TritoneError
 from api.formats.json import segment_body
 from api.http.connection import while_connected
 from api.http.dialects import PlainDialect
+from api.http.drain import Drain
 from api.http.fields import parse
 from api.http.live_session import Listener, accounted
 from api.http.openapi import WITH_OR_WITHOUT_KEY, ErrorBody, refusals
@@ -120,8 +121,9 @@ async def stream(
     intelligence: Intelligence,
     meaning: Meaning,
     client_limits: ClientLimits,
+    drain: Drain,
 ) -> None:
-    client = Client(socket, client_limits, PlainDialect(), TEXT_MESSAGES)
+    client = Client(socket, client_limits, PlainDialect(), TEXT_MESSAGES, drain)
     async with client.served():
         caller.check("transcribe")
         with live.slot():
@@ -148,7 +150,8 @@ async def converse(client: Client, job: Job, live: LiveTranscriber, catalog: Mod
         options = await config.options(catalog)
         await tell(client, status="ready")
     if config.store:
-        await job.accept(f"Live, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", options.model.served_by)
+        title, model = f"Live, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", options.model
+        await job.accept(title, model.served_by, model.version)
     await job.begin()
     session = live.session(options)
     listener = StreamListener(client, job, session)
@@ -215,6 +218,7 @@ def body_of(event: events.Event) -> dict[str, Any]:
                 "language": event.language,
                 "duration": round(event.duration, 2),
                 "model": event.model,
+                "model_version": event.model_version,
             }
 
 

@@ -14,9 +14,10 @@ import msgspec
 from litestar import WebSocket
 from litestar.exceptions import WebSocketDisconnect
 
-from api.errors import ClientGone, InferenceFailed, InvalidRequest, TooLarge, TritoneError
+from api.errors import ClientGone, InferenceFailed, InvalidRequest, ShuttingDown, TooLarge, TritoneError
 from api.http.dialects import Dialect
-from api.http.errors import UNEXPECTED
+from api.http.drain import Drain
+from api.http.errors import UNEXPECTED, count_refusal
 
 MAX_REASON_BYTES: Final = 123  # of a close frame, RFC 6455, section 5.5
 log = logging.getLogger(__name__)
@@ -45,9 +46,15 @@ class Client:
     """The other end of a live session. Everything raises ClientGone when it has left, or does not read any more."""
 
     def __init__(
-        self, socket: WebSocket[Any, Any, Any], limits: ClientLimits, dialect: Dialect, texts: TextMessages
+        self,
+        socket: WebSocket[Any, Any, Any],
+        limits: ClientLimits,
+        dialect: Dialect,
+        texts: TextMessages,
+        drain: Drain,
     ) -> None:
         self._socket = socket
+        self._drain = drain
         self._limits = limits
         self._dialect = dialect
         self._texts = texts
@@ -64,17 +71,17 @@ class Client:
             pass
         except TritoneError as failure:
             if isinstance(failure, InferenceFailed):
-                log.error("%s", failure)
+                log.error("%s", failure.what)
             await self._fail(failure)
         except Exception:
             log.exception("A live session failed")
             await self._fail(TritoneError(UNEXPECTED))
 
     async def receive(self) -> Message:
-        """The next message. Raises InvalidRequest where it is none, or too late; TooLarge."""
+        """The next message. Raises InvalidRequest where it is none, or too late; TooLarge, ShuttingDown."""
         limits, left_s = self._limits, self._ends_at - monotonic()
         try:
-            async with asyncio.timeout(min(limits.idle_s, left_s)):
+            async with self._drain.waiting(min(limits.idle_s, left_s)):
                 message = await self._receive()
         except TimeoutError:
             if left_s < limits.idle_s:
@@ -108,6 +115,8 @@ class Client:
             raise ClientGone("The client has left, or reads nothing.") from error
 
     async def send_error(self, error: TritoneError) -> None:
+        if isinstance(error, ShuttingDown):
+            return  # nothing is wrong with the session, and nothing of it is lost: how it is closed says why
         for message in self._dialect.farewell(error).messages:
             await self.send(message)
 
@@ -118,6 +127,8 @@ class Client:
             await self.close(error)
 
     async def close(self, error: TritoneError | None) -> None:
+        if error is not None:
+            count_refusal(error)
         code = 1000 if error is None else self._dialect.farewell(error).close_code
         reason = str(error or "").encode()[:MAX_REASON_BYTES].decode(errors="ignore")
         with suppress(OSError, RuntimeError, WebSocketDisconnect):

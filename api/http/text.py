@@ -20,6 +20,7 @@ from api.http.connection import disconnected, while_connected
 from api.http.events import EventStream, event_stream, with_events
 from api.http.fields import PRINTABLE, read_json
 from api.http.openapi import WITH_KEY, json_body, refusals
+from api.inference.backlog import Admission
 from api.inference.base import Floats
 from api.intelligence.language import language_of
 from api.intelligence.redaction import redact_text, spans
@@ -178,9 +179,14 @@ class TextController(Controller):
         responses={200: ResponseSpec(EmbeddingsBody, generate_examples=False, description="The vectors"), **REFUSALS},
     )
     async def embed(
-        self, request: Request[Any, Any, Any], caller: Caller, jobs: Jobs, intelligence: Intelligence
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        jobs: Jobs,
+        admission: Admission,
+        intelligence: Intelligence,
     ) -> Response[bytes]:
-        async with jobs.errand(caller, "embed"):
+        async with jobs.errand(caller, "embed", backlog=admission.texts):
             body = await read_json(EmbedBody, request, MAX_BODY_BYTES)
             vectors = await while_connected(intelligence.embed(body.texts), disconnected(request))
             answer = await asyncio.to_thread(_embeddings, vectors.embeddings, vectors.version.rpartition(" ")[0])
@@ -196,10 +202,15 @@ class TextController(Controller):
         responses={200: ResponseSpec(Summary, generate_examples=False, description="The summary"), **REFUSALS},
     )
     async def summarize(
-        self, request: Request[Any, Any, Any], caller: Caller, jobs: Jobs, intelligence: Intelligence
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        jobs: Jobs,
+        admission: Admission,
+        intelligence: Intelligence,
     ) -> Summary | EventStream:
         async with AsyncExitStack() as stack:
-            errand = await stack.enter_async_context(jobs.errand(caller, "summarize"))
+            errand = await stack.enter_async_context(jobs.errand(caller, "summarize", backlog=admission.texts))
             body = await read_json(SummarizeBody, request, MAX_BODY_BYTES)
             source = (await asyncio.to_thread(body.read))[2]
             author = await intelligence.author()
@@ -218,9 +229,14 @@ class TextController(Controller):
         },
     )
     async def analyze(
-        self, request: Request[Any, Any, Any], caller: Caller, jobs: Jobs, intelligence: Intelligence
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        jobs: Jobs,
+        admission: Admission,
+        intelligence: Intelligence,
     ) -> AnalysisResult:
-        async with jobs.errand(caller, "analyze"):
+        async with jobs.errand(caller, "analyze", backlog=admission.texts):
             body = await read_json(AnalyzeBody, request, MAX_BODY_BYTES)
             text, language, source = await asyncio.to_thread(body.read)
             if body.type == "pii_redact":
@@ -237,9 +253,14 @@ class TextController(Controller):
         responses={200: ResponseSpec(Generated, generate_examples=False, description="The document"), **REFUSALS},
     )
     async def generate(
-        self, request: Request[Any, Any, Any], caller: Caller, jobs: Jobs, intelligence: Intelligence
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        jobs: Jobs,
+        admission: Admission,
+        intelligence: Intelligence,
     ) -> Generated:
-        async with jobs.errand(caller, "generate"):
+        async with jobs.errand(caller, "generate", backlog=admission.texts):
             body = await read_json(GenerateBody, request, MAX_BODY_BYTES)
             source = (await asyncio.to_thread(body.read))[2]
             author = await intelligence.author()

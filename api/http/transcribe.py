@@ -24,6 +24,7 @@ from api.http.fields import parse
 from api.http.openapi import TRANSLATE_TO, WITH_OR_WITHOUT_KEY, form_body, refusals
 from api.http.refinement import refiner_for
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
+from api.inference.backlog import Admission
 from api.intelligence.refining import MOST_CONTEXT_CHARS, NOT_REFINED
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import MAX_CANDIDATES, ModelCatalog
@@ -32,6 +33,7 @@ from api.recognition.pipeline import Transcriber, TranscriptionOptions
 from api.recognition.speakers import SpeakerBounds
 from api.recognition.wording import Wording
 from api.speech import Transcript
+from api.telemetry.stages import stage
 from api.transcripts.jobs import Jobs
 from api.transcripts.meaning import Meaning
 from api.translation.service import Translation
@@ -176,6 +178,7 @@ class TranscribeController(Controller):
         request: Request[Any, Any, Any],
         caller: Caller,
         jobs: Jobs,
+        admission: Admission,
         transcriber: Transcriber,
         catalog: ModelCatalog,
         intelligence: Intelligence,
@@ -188,7 +191,7 @@ class TranscribeController(Controller):
         upload_limits = upload_limits.within(caller.plan.max_file_bytes)
         size = (request.content_length or 0) - FORM_OVERHEAD_BYTES  # of the file, at least
         async with (
-            jobs.open(caller, size=size, largest=upload_limits.file_bytes) as job,
+            jobs.open(caller, size=size, largest=upload_limits.file_bytes, backlog=admission.recordings) as job,
             receive_form(request, upload_limits) as form,
             AsyncExitStack() as stack,
         ):
@@ -220,7 +223,8 @@ class TranscribeController(Controller):
                 target = await translation.target(fields.translate_to)
             if fields.store:
                 title = title_of(form.file_name)
-                await job.accept(await redactor.text(title, language or "en") if redactor else title, model.served_by)
+                title = await redactor.text(title, language or "en") if redactor else title
+                await job.accept(title, model.served_by, model.version)
 
             async def work() -> tuple[Transcript, Transcript]:
                 """What is kept, and what is answered."""
@@ -250,11 +254,17 @@ class TranscribeController(Controller):
             raise InferenceUnavailable(
                 f"{NOT_TRANSLATED} It is kept as {transcript.id}: export that with translate_to later.", RETRY_AFTER_S
             )
-        body, media_type = format_.write(transcript), format_.media_type
+        with stage("format"):
+            body, media_type = format_.write(transcript), format_.media_type
         if not format_.is_json and request.headers.get("user-agent", "").startswith(JSON_ONLY_CLIENT):
             body, media_type = msgspec.json.encode({"text": body.decode()}), "application/json"
-        headers = {"X-Model": transcript.model, **({"X-Transcript-Id": transcript.id} if transcript.id else {})}
-        return Response(body, media_type=media_type, headers=headers)
+        return Response(body, media_type=media_type, headers=headers_of(transcript))
+
+
+def headers_of(transcript: Transcript) -> dict[str, str]:
+    """Who listened, and what it is kept as, whatever the format of the answer."""
+    kept = {"X-Transcript-Id": transcript.id} if transcript.id else {}
+    return {"X-Model": transcript.model, "X-Model-Version": transcript.model_version, **kept}
 
 
 def title_of(file_name: str) -> str:

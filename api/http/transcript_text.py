@@ -18,6 +18,7 @@ from api.http.events import EventStream, event_stream, with_events
 from api.http.fields import PRINTABLE, read_json
 from api.http.openapi import WITH_KEY, refusals
 from api.http.text import ANALYSIS_TYPES, GENERATE_TYPES, TEXT, body_of, redacted
+from api.inference.backlog import Admission
 from api.intelligence.results import (
     AnalysisResult,
     AnalysisType,
@@ -102,6 +103,7 @@ class TranscriptTextController(Controller):
         request: Request[Any, Any, Any],
         caller: Caller,
         jobs: Jobs,
+        admission: Admission,
         database: Database,
         meaning: Meaning,
         intelligence: Intelligence,
@@ -109,7 +111,7 @@ class TranscriptTextController(Controller):
     ) -> ChatReply | EventStream:
         account = caller.account("account")
         async with AsyncExitStack() as stack:
-            errand = await stack.enter_async_context(jobs.errand(caller, "chat"))
+            errand = await stack.enter_async_context(jobs.errand(caller, "chat", backlog=admission.texts))
             body = await read_json(ChatBody, request)
             session = body.session_id or str(new_id())
             stored = await _stored(database, account, transcript_id)
@@ -149,12 +151,13 @@ class TranscriptTextController(Controller):
         request: Request[Any, Any, Any],
         caller: Caller,
         jobs: Jobs,
+        admission: Admission,
         database: Database,
         intelligence: Intelligence,
         transcript_id: UUID,
     ) -> AnalysisResult:
         account = caller.account("account")
-        async with jobs.errand(caller, "analyze"):
+        async with jobs.errand(caller, "analyze", backlog=admission.texts):
             type_ = (await read_json(TranscriptAnalyzeBody, request)).type
             stored = await _stored(database, account, transcript_id)
             transcript = library.with_text(stored)
@@ -178,12 +181,13 @@ class TranscriptTextController(Controller):
         request: Request[Any, Any, Any],
         caller: Caller,
         jobs: Jobs,
+        admission: Admission,
         database: Database,
         intelligence: Intelligence,
         transcript_id: UUID,
     ) -> Generated:
         account = caller.account("account")
-        async with jobs.errand(caller, "generate"):
+        async with jobs.errand(caller, "generate", backlog=admission.texts):
             type_ = (await read_json(TranscriptGenerateBody, request)).type
             stored = await _stored(database, account, transcript_id)
             source = from_transcript(library.with_text(stored), stored.entry.title)

@@ -26,6 +26,7 @@ from api.http.connection import disconnected, while_connected
 from api.http.downloads import content_disposition
 from api.http.fields import PRINTABLE, parse, read_json
 from api.http.openapi import TRANSLATE_TO, WITH_KEY, json_body, refusals
+from api.inference.backlog import Admission
 from api.intelligence.service import Intelligence
 from api.languages import LANGUAGES
 from api.speech import Segment
@@ -44,13 +45,15 @@ _MOMENT_SCHEMA = {"anyOf": [{"format": "date"}, {"format": "date-time"}]}
 
 
 class EntryBody(msgspec.Struct):
-    """`duration` is in seconds; `error` says why it failed."""
+    """`duration` is in seconds; `model_version` is that of the model that listened, and empty where it was not kept;
+    `error` says why it failed."""
 
     id: UUID
     title: str
     status: Status
     language: str | None
     model: str
+    model_version: str
     duration: float | None
     created_at: datetime
     completed_at: datetime | None
@@ -304,6 +307,7 @@ class TranscriptsController(Controller):
         database: Database,
         renderer: Renderer,
         jobs: Jobs,
+        admission: Admission,
         intelligence: Intelligence,
         translation: Translation,
         request: Request[Any, Any, Any],
@@ -333,7 +337,7 @@ class TranscriptsController(Controller):
             async with AsyncExitStack() as stack:
                 target = None
                 if translate_to:
-                    await stack.enter_async_context(jobs.errand(caller, "translate"))
+                    await stack.enter_async_context(jobs.errand(caller, "translate", backlog=admission.texts))
                     target = await translation.target(translate_to)
                 transcript, title = library.with_text(stored), entry.title
                 if redact == "pii":

@@ -17,6 +17,7 @@ from api.http.fields import PRINTABLE, read_json
 from api.http.models import LanguageBody
 from api.http.openapi import WITH_KEY, WITH_OR_WITHOUT_KEY, refusals
 from api.http.text import MAX_BODY_BYTES, MAX_SEGMENTS, MAX_TEXT_CHARS, MAX_TEXTS, REFUSALS, TEXT, TEXT_IS, body_of
+from api.inference.backlog import Admission
 from api.transcripts.jobs import Jobs
 from api.translation.service import Translation, source_of, splits_like
 from api.translation.targets import LONGEST_CODE
@@ -108,9 +109,14 @@ class TranslateController(Controller):
         },
     )
     async def translate(
-        self, request: Request[Any, Any, Any], caller: Caller, jobs: Jobs, translation: Translation
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        jobs: Jobs,
+        admission: Admission,
+        translation: Translation,
     ) -> TextTranslation | TextsTranslation:
-        async with jobs.errand(caller, "translate"):
+        async with jobs.errand(caller, "translate", backlog=admission.texts):
             body = await read_json(TranslateBody, request, MAX_BODY_BYTES)
             given = body.given()
             target = await translation.target(body.target)

@@ -19,6 +19,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 
 from api.errors import ClientGone, InvalidRequest, TooLarge, TritoneError
 from api.spool import no_store, spool_file, write_all
+from api.telemetry.stages import stage
 
 MAX_FIELDS = 64
 MAX_FIELD_BYTES = 16 * 1024
@@ -130,8 +131,9 @@ async def _chunks(request: Request[Any, Any, Any], limits: UploadLimits) -> Asyn
     deadline = time.monotonic() + limits.timeout_s
     while True:
         try:
-            async with asyncio.timeout(min(limits.idle_timeout_s, deadline - time.monotonic())):
-                event = await request.receive()
+            with stage("upload"):
+                async with asyncio.timeout(min(limits.idle_timeout_s, deadline - time.monotonic())):
+                    event = await request.receive()
         except TimeoutError:
             raise InvalidRequest(
                 f"The upload stopped for more than {limits.idle_timeout_s:g} s, or took more than "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -26,19 +27,33 @@ Floats = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.uint8]
 
 
+class ModelVersion(NamedTuple):
+    """A version of a model that the inference server has."""
+
+    name: str
+    version: str
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A model that the inference server knows. `crashed`: it counts as ready, but its process was just found dead."""
+    """A version of a model that the inference server knows.
+
+    `crashed`: it counts as ready, but its process was just found dead. `serving`: it takes new work, which of a model's
+    ready versions exactly one does; the others finish what they have begun.
+    """
 
     name: str
     version: str
     ready: bool
     card: ModelCard
     crashed: bool = False
+    serving: bool = True
 
 
 class SpeechRecognizer(Protocol):
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         """What was said in one window, (samples,) at 16 kHz, at most 30 s. `live` ones go before those that wait."""
         ...
 
@@ -63,13 +78,13 @@ class Voices:
 
 class SpeakerModels(Protocol):
     """Windows are (samples,) at 16 kHz, at most 10 s, and have 589 frames, however long they are. `live` ones do not
-    wait for those of recordings to be sent."""
+    wait for those of recordings to be sent. Without a `version` it is the one that takes new work."""
 
-    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
+    async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
         """Which of at most three speakers is active in each frame: (589, 3), 0 or 1."""
         ...
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         """The voice heard in the frames of each mask (speakers, 589), 0 or 1, none of them empty."""
         ...
 
@@ -125,6 +140,24 @@ class VoiceCloner(Protocol):
 class ModelRegistry(Protocol):
     async def deployments(self) -> list[Deployment]:
         """What is deployed now. Fails at once when the server is away."""
+        ...
+
+
+class Using(Protocol):
+    def __call__(self, *versions: ModelVersion) -> AbstractAsyncContextManager[None]:
+        """While the context lasts, nobody takes these versions away."""
+        ...
+
+
+def unwatched(*_: ModelVersion) -> AbstractAsyncContextManager[None]:
+    """Where nobody takes versions away, or not by asking us."""
+    return nullcontext()
+
+
+class VersionChoices(Protocol):
+    async def chosen(self) -> Mapping[str, str]:
+        """Which version of a model takes new work, wherever somebody chose one: of other models it is the newest that
+        is ready. Raises StorageUnavailable, after which what was known before goes on."""
         ...
 
 

@@ -22,6 +22,12 @@ TRANSLATOR: Final = "translator"
 SPEECH_ENHANCER: Final = "speech_enhancer"
 VOICE_CLONER: Final = "voice_cloner"
 
+
+def kind_of(model: str) -> str:
+    """What a deployed model is, whatever its own name: there are as many kinds as names above."""
+    return WHISPER_PREFIX.rstrip("-") if model.startswith(WHISPER_PREFIX) else model
+
+
 LOCAL_SPEAKERS: Final = 3
 """Speakers that segmentation tells apart within one window."""
 SPEAKER_WINDOW_SAMPLES: Final = 10 * 16_000

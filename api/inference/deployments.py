@@ -60,9 +60,9 @@ class Deployments:
         return found
 
     async def find(self, kind: str) -> Deployment | None:
-        """The newest version that is ready. Raises InferenceUnavailable where there is one, and it is not ready yet."""
+        """The version that takes new work. Raises InferenceUnavailable where there is one, and none is ready yet."""
         there = [deployment for deployment in await self.recent() if deployment.name == kind]
-        ready = [deployment for deployment in there if deployment.ready]
-        if there and not ready:
+        serving = [deployment for deployment in there if deployment.ready and deployment.serving]
+        if there and not serving:
             raise InferenceUnavailable(f"The model {kind} is not ready yet. Try again later.", NOT_READY_S)
-        return max(ready, key=lambda deployment: int(deployment.version), default=None)
+        return serving[0] if serving else None

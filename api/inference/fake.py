@@ -12,7 +12,17 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from api.errors import InferenceUnavailable
-from api.inference.base import Deployment, Flags, Floats, Inference, Pcm, SpeakerModels, TextVectors, Voices
+from api.inference.base import (
+    Deployment,
+    Flags,
+    Floats,
+    Inference,
+    ModelVersion,
+    Pcm,
+    SpeakerModels,
+    TextVectors,
+    Voices,
+)
 from api.inference.contracts import (
     ACTIVITY_FRAME_SAMPLES,
     LOCAL_SPEAKERS,
@@ -76,9 +86,11 @@ class FakeRecognizer(Busy):
     heard: str = "tone"
     languages: tuple[str, ...] = ("en",)
     probability: float = 0.9
-    calls: list[tuple[str, int, DecodingOptions]] = field(default_factory=list)
+    calls: list[tuple[ModelVersion, int, DecodingOptions]] = field(default_factory=list)
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         self.calls.append((model, pcm.size, options))
         await self.work()
         found = {} if options.language is not None else self._identified(pcm, options.languages)
@@ -117,7 +129,7 @@ class FakeSpeakers(Busy):
     segmented: int = 0
     embedded: int = 0
 
-    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
+    async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
         self.segmented += 1
         await self.work()
         loudness = _loudness(pcm)
@@ -128,7 +140,9 @@ class FakeSpeakers(Busy):
         active[:, columns[1]] = loudness > LOUDER
         return active
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(
+        self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False
+    ) -> Voices:
         self.embedded += 1
         await self.work()
         loudness = _loudness(pcm)

@@ -87,7 +87,7 @@ class OpenAiLanguageModel:
         async with aclosing(self._events(asked)) as events:
             while (event := await self._next(events)) is not None:
                 if event.error is not None:
-                    raise InferenceFailed(f"The language model broke off: {self._shown(str(event.error))}")
+                    raise InferenceFailed("The language model broke off", self._shown(str(event.error)))
                 usage = event.usage or usage
                 for choice in event.choices[:1]:
                     finish = choice.finish_reason or finish
@@ -137,7 +137,7 @@ class OpenAiLanguageModel:
     async def _refusal(self, response: httpx.Response) -> TritoneError:
         status = response.status_code
         said = await _beginning(response)
-        log.warning("The language model at %s answered %s: %s", self._url, status, self._shown(said))
+        log.warning("The language model at %s answered %s", self._url, status)
         if status in (401, 403):
             return InferenceUnavailable(
                 "The language model does not accept this service's key: LLM_API_KEY is wrong or missing.",
@@ -155,10 +155,10 @@ class OpenAiLanguageModel:
             )
         if status in (400, 413, 422) and TOO_LONG.search(said):
             return PromptTooLong("The text is longer than the language model can read at once.")
-        return InferenceFailed(f"The language model refused the request (status {status}): {self._shown(said)}")
+        return InferenceFailed(f"The language model refused the request (status {status})", self._shown(said))
 
     def _shown(self, said: str) -> str:
-        """Fit for logs and answers: short, and without the key, which some servers repeat."""
+        """Fit for answers: short, and without the key, which some servers repeat."""
         hidden = said.replace(self._api_key, "…") if self._api_key else said
         return " ".join(hidden.split())[:SHOWN_ERROR_CHARACTERS]
 

@@ -111,8 +111,7 @@ class Refiner:
             self.failure = f"The language model did not come to the end within {timeout_s:g} s."
         except (InferenceFailed, InferenceUnavailable) as failure:
             self.failure = str(failure)
-        if self.failure is not None:
-            log.warning("Not refined: %s", self.failure)
+            log.warning("Not refined: %s", type(failure).__name__)
         return tuple(by_place.values())
 
     def _groups(self, segments: Sequence[Segment], told: Told) -> list[Part]:

@@ -31,7 +31,7 @@ class TritonServer:
     """How to start it. Its ports have no authentication, so it listens on the loopback alone."""
 
     home: Path
-    model_repository: Path
+    model_repository: Path | str
     grpc_port: int
     metrics_port: int
 
@@ -55,6 +55,8 @@ class TritonServer:
             "--load-model=*",
             # The configurations are written by our exporters and complete; guessing would start each model twice.
             "--disable-auto-complete-config",
+            # A version that does not load, or fails its check, leaves the others in service.
+            "--strict-readiness=false",
             "--exit-on-error=false",
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",
             "--allow-http=false",

@@ -13,6 +13,7 @@ from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE
 from api.recognition.chunking import ChunkingPolicy, Span, WindowCutter
 from api.recognition.quality import LevelMeter, Levels
 from api.speech import SAMPLE_RATE_HZ
+from api.telemetry.stages import stage
 
 # One call for some seconds of audio: few calls, yet short enough to share batches with live streams.
 STEP_FRAMES = 256
@@ -58,8 +59,9 @@ class Listener(Protocol):
 class VoiceActivity:
     """A stream as it is heard, and what is still needed of it. `heard` counts its samples so far."""
 
-    def __init__(self, detector: VoiceActivityDetector) -> None:
+    def __init__(self, detector: VoiceActivityDetector, *, live: bool = False) -> None:
         self._detector = detector
+        self._live = live
         self._state = np.zeros(ACTIVITY_STATE_SIZE, dtype=np.float32)
         self._audio: list[Pcm] = []
         self._probabilities = np.zeros(0, dtype=np.float32)  # of the kept audio
@@ -71,7 +73,8 @@ class VoiceActivity:
         """The probability of speech in each frame of the next samples: whole frames, but for the stream's last."""
         rest = -audio.size % ACTIVITY_FRAME_SAMPLES
         whole = np.pad(audio, (0, rest)) if rest else audio
-        probabilities, self._state = await self._detector.detect(whole, self._state)
+        with stage("activity", live=self._live):
+            probabilities, self._state = await self._detector.detect(whole, self._state)
         self._audio.append(audio)
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self.heard += audio.size

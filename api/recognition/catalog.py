@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from api.errors import InferenceUnavailable, InvalidRequest, UnknownModel
-from api.inference.base import Deployment
+from api.inference.base import Deployment, ModelVersion
 from api.inference.contracts import SPEAKER_EMBEDDING, SPEAKER_SEGMENTATION, WHISPER_PREFIX, ModelCard
 from api.inference.deployments import Deployments
 from api.recognition.speakers import DiarizationPlan
@@ -21,11 +21,12 @@ class SpeechModel:
 
     id: str
     served_by: str
+    version: str
     card: ModelCard
 
     @property
-    def deployment(self) -> str:
-        return WHISPER_PREFIX + self.served_by
+    def deployment(self) -> ModelVersion:
+        return ModelVersion(WHISPER_PREFIX + self.served_by, self.version)
 
     def language(self, wanted: str) -> str | None:
         """The language with this code, None for `auto`. Raises InvalidRequest where the model does not know it."""
@@ -90,22 +91,31 @@ class ModelCatalog:
 
 
 def _diarization(deployments: list[Deployment]) -> DiarizationPlan | None:
-    cards = {deployment.name: deployment.card for deployment in deployments if deployment.ready}
-    if SPEAKER_SEGMENTATION not in cards or SPEAKER_EMBEDDING not in cards:
+    serving = {deployment.name: deployment for deployment in deployments if deployment.ready and deployment.serving}
+    if SPEAKER_SEGMENTATION not in serving or SPEAKER_EMBEDDING not in serving:
         return None
-    return DiarizationPlan(cards[SPEAKER_SEGMENTATION].step_s, cards[SPEAKER_EMBEDDING].clustering)
+    segmentation, embedding = serving[SPEAKER_SEGMENTATION], serving[SPEAKER_EMBEDDING]
+    return DiarizationPlan(
+        segmentation.card.step_s, embedding.card.clustering, segmentation.version, embedding.version
+    )
 
 
 def _speech_models(deployments: list[Deployment], aliases: Mapping[str, str]) -> list[SpeechModel]:
-    cards = {
-        deployment.name.removeprefix(WHISPER_PREFIX): deployment.card
+    serving = {
+        deployment.name.removeprefix(WHISPER_PREFIX): deployment
         for deployment in deployments
-        if deployment.ready and deployment.card.kind == "whisper" and deployment.name.startswith(WHISPER_PREFIX)
+        if deployment.ready
+        and deployment.serving
+        and deployment.card.kind == "whisper"
+        and deployment.name.startswith(WHISPER_PREFIX)
     }
-    deployed = [SpeechModel(id_, id_, card) for id_, card in cards.items()]
+
+    def model(id_: str, served_by: str) -> SpeechModel:
+        return SpeechModel(id_, served_by, serving[served_by].version, serving[served_by].card)
     # A model that is being loaded is worth waiting for; its alias must not answer in its place.
     free = {alias: id_ for alias, id_ in aliases.items() if alias not in _ids(deployments)}
-    return deployed + [SpeechModel(alias, id_, cards[id_]) for alias, id_ in free.items() if id_ in cards]
+    aliased = [model(alias, id_) for alias, id_ in free.items() if id_ in serving]
+    return [model(id_, id_) for id_ in serving] + aliased
 
 
 def _ids(deployments: list[Deployment]) -> set[str]:

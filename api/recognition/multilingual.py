@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from api.concurrency import in_order, together
+from api.inference.base import ModelVersion
 from api.inference.contracts import DecodingOptions
 from api.recognition.activity import SpeechWindow
 from api.recognition.chunking import FRAME_S, Span
@@ -94,7 +95,7 @@ class MultilingualListener:
     def __init__(
         self,
         recognizer: WindowRecognizer,
-        model: str,
+        model: ModelVersion,
         decoding: DecodingOptions,
         policy: SwitchPolicy,
         windows_in_flight: int,

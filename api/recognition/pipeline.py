@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import add
 from os import fstat
+from time import monotonic
 from typing import Protocol
 
 from api.audio.denoising import FOR_RECOGNITION_DB, denoised
@@ -16,8 +17,9 @@ from api.audio.media import Audio, DecoderLimits, announced_s, decode, decode_ch
 from api.audio.resampling import resampled
 from api.concurrency import together
 from api.errors import InferenceFailed, InferenceUnavailable
-from api.inference.base import Inference, Pcm
+from api.inference.base import Inference, ModelVersion, Pcm, Using, unwatched
 from api.inference.contracts import DecodingOptions, ModelCard
+from api.metrics import REAL_TIME_FACTOR
 from api.recognition.activity import SpeechWindows
 from api.recognition.catalog import SpeechModel
 from api.recognition.channels import apart
@@ -30,6 +32,7 @@ from api.recognition.speakers import DiarizationPlan, Diarizer, SpeakerBounds
 from api.recognition.windows import WindowRecognizer
 from api.recognition.wording import Wording
 from api.speech import SAMPLE_RATE_HZ, Segment, Transcript
+from api.telemetry.stages import place
 
 MOST_TIMES = 10
 """That a warning names."""
@@ -57,6 +60,12 @@ class TranscriptionOptions:
     diarization: DiarizationPlan | None = None
     split_channels: bool = False
     denoising: ModelCard | None = None
+
+    @property
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Of the models that all of it must be heard by."""
+        told_apart_by = self.diarization.versions if self.diarization is not None and self.speakers is not None else ()
+        return (self.model.deployment, *told_apart_by)
 
 
 class Meter(Protocol):
@@ -107,9 +116,10 @@ class Transcriber:
         beam_size: int,
         policy: ChunkingPolicy | None = None,
         switches: SwitchPolicy | None = None,
+        using: Using = unwatched,
     ) -> None:
         """`decoders` bounds how many decode at a time. `policy` cuts for every model; without it each model's own.
-        `switches` says when a language is taken for another one."""
+        `switches` says when a language is taken for another one; `using` is told which versions a recording is with."""
         self._inference = inference
         self._recognizer = WindowRecognizer(inference.recognizer)
         self._limits = limits
@@ -118,6 +128,7 @@ class Transcriber:
         self._beam_size = beam_size
         self._policy = policy
         self._switches = switches or SwitchPolicy()
+        self._using = using
 
     async def transcribe(self, source: int, options: TranscriptionOptions, meter: Meter | None = None) -> Transcript:
         """The transcript of the open file `source`. Cancelling it ends the decoder and every call to the models.
@@ -125,14 +136,20 @@ class Transcriber:
         Raises UnreadableMedia, InferenceUnavailable, InferenceFailed, and what the meter does.
         """
         meter = meter or Unmetered()
-        async with self._decoders:
+        async with self._using(*options.versions), place("turn", self._decoders):
+            began = monotonic()
             await meter.begin()
             if fstat(source).st_size > SURELY_SHORT_BYTES:
                 await meter.cover(await announced_s(source, self._limits) or 0.0)
-            if options.split_channels:
-                return await self._transcribe_channels(source, options, meter)
-            async with self._decoded(source, options, meter) as audio:
-                heard = await self._listen(audio.blocks, options)
+            work = self._transcribe_channels if options.split_channels else self._transcribe_mixed
+            transcript = await work(source, options, meter)
+            if transcript.duration:
+                REAL_TIME_FACTOR.observe((monotonic() - began) / transcript.duration)
+            return transcript
+
+    async def _transcribe_mixed(self, source: int, options: TranscriptionOptions, meter: Meter) -> Transcript:
+        async with self._decoded(source, options, meter) as audio:
+            heard = await self._listen(audio.blocks, options)
         segments, speakers = heard.segments, list[str]()
         if heard.turns is not None:
             segments, speakers = told_apart(segments, heard.turns)
@@ -263,6 +280,7 @@ async def _transcript(
         duration=heard.duration_s,
         segments=tuple(segments),
         model=options.model.served_by,
+        model_version=options.model.version,
         speakers=tuple(speakers),
         warnings=(*warnings, *_code_switches(segments)),
         snr_db=heard.snr_db,

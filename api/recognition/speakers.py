@@ -10,12 +10,20 @@ import numpy as np
 import numpy.typing as npt
 
 from api.errors import InferenceFailed, InferenceUnavailable
-from api.inference.base import Flags, Floats, Pcm, SpeakerModels, Voices
-from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, LOCAL_SPEAKERS, SPEAKER_WINDOW_SAMPLES, Clustering
+from api.inference.base import Flags, Floats, ModelVersion, Pcm, SpeakerModels, Voices
+from api.inference.contracts import (
+    ACTIVITY_FRAME_SAMPLES,
+    LOCAL_SPEAKERS,
+    SPEAKER_EMBEDDING,
+    SPEAKER_SEGMENTATION,
+    SPEAKER_WINDOW_SAMPLES,
+    Clustering,
+)
 from api.recognition.chunking import ChunkingPolicy
 from api.recognition.clustering import Halfs, Labels, SpeakerClusters, assign
 from api.recognition.diarization import ActivityLog, Indices, Turn, embedding_masks, trusted, turns_of
 from api.speech import SAMPLE_RATE_HZ
+from api.telemetry.stages import stage
 
 SPEECH = ChunkingPolicy().onset
 LABELLED_AT_ONCE = 1024
@@ -25,10 +33,20 @@ NOBODY: Indices = np.zeros(0, dtype=np.intp)
 
 @dataclass(frozen=True, slots=True)
 class DiarizationPlan:
-    """How the deployed models want to be used: seconds between windows, and what their embeddings' distances mean."""
+    """How the deployed models want to be used: seconds between windows, and what their embeddings' distances mean; and
+    which versions of them that goes for."""
 
     step_s: float
     clustering: Clustering
+    segmentation_version: str = ""
+    embedding_version: str = ""
+
+    @property
+    def versions(self) -> tuple[ModelVersion, ModelVersion]:
+        return (
+            ModelVersion(SPEAKER_SEGMENTATION, self.segmentation_version),
+            ModelVersion(SPEAKER_EMBEDDING, self.embedding_version),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +74,7 @@ class Diarizer:
 
     def __init__(self, models: SpeakerModels, plan: DiarizationPlan, bounds: SpeakerBounds, in_flight: int) -> None:
         self._models = models
+        self._plan = plan
         self._policy = plan.clustering
         self._bounds = bounds
         self._in_flight = in_flight
@@ -95,7 +114,8 @@ class Diarizer:
             await self._collect()
         if self._failure is not None:
             raise self._failure
-        return await asyncio.to_thread(self._found.turns, self._step / SAMPLE_RATE_HZ, exclusive=exclusive)
+        with stage("diarise"):
+            return await asyncio.to_thread(self._found.turns, self._step / SAMPLE_RATE_HZ, exclusive=exclusive)
 
     async def aclose(self) -> None:
         """Cancel what still runs."""
@@ -137,13 +157,19 @@ class Diarizer:
             self._failure = failure
 
     async def _look(self, pcm: Pcm, lone: bool) -> LocalSpeakers:
-        active = await self._models.segment(pcm)
+        with stage("diarise"):
+            return await self._local(pcm, lone)
+
+    async def _local(self, pcm: Pcm, lone: bool) -> LocalSpeakers:
+        active = await self._models.segment(pcm, version=self._plan.segmentation_version)
         masks, who = embedding_masks(active)
         voices = None
         # In a lone window segmentation tells who is who, as long as it finds no more people than there may be.
         told = lone and len(who) <= (self._bounds.most or LOCAL_SPEAKERS)
         if len(who) and not told:
-            voices = await self._models.embed(pcm, masks, features=self._policy.method == "vbx")
+            voices = await self._models.embed(
+                pcm, masks, features=self._policy.method == "vbx", version=self._plan.embedding_version
+            )
         return LocalSpeakers(active, who, voices)
 
 

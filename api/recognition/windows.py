@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 
-from api.inference.base import SpeechRecognizer
+from api.inference.base import ModelVersion, SpeechRecognizer
 from api.inference.contracts import DecodingOptions, Recognition
 from api.recognition.activity import SpeechWindow
 from api.recognition.inventions import without_inventions
 from api.recognition.omissions import filled_in, omissions, widened
 from api.speech import SAMPLE_RATE_HZ, Segment, Word
+from api.telemetry.stages import stage
 
 MIN_PROGRESS = SAMPLE_RATE_HZ  # a second: a decoding that is cut off before it has come that far goes in circles
 
@@ -40,7 +41,7 @@ class WindowRecognizer:
         self._live = live
 
     async def recognize(
-        self, model: str, window: SpeechWindow, options: DecodingOptions, *, draft: bool = False
+        self, model: ModelVersion, window: SpeechWindow, options: DecodingOptions, *, draft: bool = False
     ) -> Recognized:
         """A `draft` may leave something out; without the times of words nobody knows. Raises InferenceUnavailable,
         InferenceFailed."""
@@ -55,21 +56,25 @@ class WindowRecognizer:
                 segments = filled_in(segments, found, span, window)
         return replace(heard, segments=segments)
 
-    async def identify(self, model: str, window: SpeechWindow, among: Sequence[str]) -> Mapping[str, float]:
+    async def identify(self, model: ModelVersion, window: SpeechWindow, among: Sequence[str]) -> Mapping[str, float]:
         """The likeliest of these languages, or of all where there are none, with their probabilities. Raises
         InferenceUnavailable, InferenceFailed."""
         options = DecodingOptions(languages=tuple(among), task="identify", word_timestamps=False)
-        return _languages(await self._recognizer.recognize(model, window.pcm, options, live=self._live))
+        return _languages(await self._ask(model, window, options))
 
-    async def _recognize(self, model: str, window: SpeechWindow, options: DecodingOptions) -> Recognized:
-        first = recognition = await self._recognizer.recognize(model, window.pcm, options, live=self._live)
+    async def _recognize(self, model: ModelVersion, window: SpeechWindow, options: DecodingOptions) -> Recognized:
+        first = recognition = await self._ask(model, window, options)
         segments = _segments(window, first)
         while MIN_PROGRESS <= (done := round(recognition.decoded_s * SAMPLE_RATE_HZ)) < window.pcm.size:
             window = window.after(done)
             options = msgspec.structs.replace(options, language=first.language)
-            recognition = await self._recognizer.recognize(model, window.pcm, options, live=self._live)
+            recognition = await self._ask(model, window, options)
             segments += _segments(window, recognition)
         return Recognized(first.language, first.language_probability, segments, _languages(first))
+
+    async def _ask(self, model: ModelVersion, window: SpeechWindow, options: DecodingOptions) -> Recognition:
+        with stage("recognise", live=self._live):
+            return await self._recognizer.recognize(model, window.pcm, options, live=self._live)
 
 
 def _languages(recognition: Recognition) -> Mapping[str, float]:

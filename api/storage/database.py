@@ -50,6 +50,15 @@ def database_url(given: str, home: str) -> URL:
     return url.set(drivername=DRIVERS[scheme])
 
 
+def require_file(url: URL) -> None:
+    """SQLite would make an empty one. Raises DatabaseError."""
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        raise DatabaseError(
+            f"There is no database {url.database}. Run this where the service runs, or set TRITONE_HOME or "
+            "DATABASE_URL as it is there."
+        )
+
+
 class Database:
     """Everything raises StorageUnavailable while the database is away, or too busy to answer in time."""
 
@@ -123,17 +132,26 @@ class Database:
             raise
 
     async def check(self) -> None:
-        """Raises DatabaseError where its tables are not those of this version; StorageUnavailable."""
+        """Raises DatabaseError where its tables are older than this program.
+
+        Newer ones will do: what a migration changes, the program before it still works with, so that both serve during
+        a rolling update, and after going back.
+        """
         async with self._to_be_checked() as connection:
             if await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version")):
                 found = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).scalar()
             else:
                 found = "none"
-        if found != VERSION:
+        if found is None or not found.isdecimal() or found < VERSION:
             raise DatabaseError(
                 f"The tables of {self.url.render_as_string()} are of version {found}, this program's of {VERSION}: run "
                 "`tritone migrate`."
             )
+
+    async def answers(self) -> None:
+        """Raises StorageUnavailable where it does not."""
+        async with self.reading() as connection:
+            await connection.exec_driver_sql("SELECT 1")
 
     @asynccontextmanager
     async def _to_be_checked(self) -> AsyncIterator[AsyncConnection]:

@@ -9,7 +9,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.types import TypeDecorator
 
-VERSION = "0003"
+VERSION = "0004"
 """Of the schema: the newest migration's."""
 
 
@@ -131,6 +131,7 @@ transcripts = sa.Table(
     sa.Column("error", sa.String(500), nullable=False),
     sa.Column("language", sa.String(20)),
     sa.Column("model", sa.String(100), nullable=False),
+    sa.Column("model_version", sa.String(20), nullable=False, server_default=""),
     sa.Column("duration", sa.Float()),
     sa.Column("speakers", sa.Integer(), nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
@@ -173,4 +174,33 @@ cloud_instances = sa.Table(
     sa.Column("name", sa.String(100), nullable=False),
     sa.Column("url", sa.String(300), nullable=False),
     sa.Column("created_at", UtcDateTime(), nullable=False),
+)
+
+# Which version of a model takes new work, where somebody chose one, and which did before.
+model_choices = sa.Table(
+    "model_choices",
+    metadata,
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("version", sa.String(20), nullable=False),
+    sa.Column("previous", sa.String(20), nullable=False),
+    sa.Column("changed_at", UtcDateTime(), nullable=False),
+)
+
+# Versions that a process has work in hand with: no more than a row each, renewed while it has.
+model_leases = sa.Table(
+    "model_leases",
+    metadata,
+    sa.Column("process", sa.Uuid(), primary_key=True),
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("version", sa.String(20), primary_key=True),
+    sa.Column("expires_at", UtcDateTime(), nullable=False, index=True),
+)
+
+# Whoever changes what is loaded of a model is alone with it.
+model_locks = sa.Table(
+    "model_locks",
+    metadata,
+    sa.Column("model", sa.String(100), primary_key=True),
+    sa.Column("holder", sa.Uuid(), nullable=False),
+    sa.Column("expires_at", UtcDateTime(), nullable=False),
 )

@@ -57,12 +57,14 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """All of it. `language` is None where nothing was said; `model` is the id of the model that listened."""
+    """All of it. `language` is None where nothing was said; `model` and `model_version` are those of the model
+    that listened."""
 
     text: str
     language: str | None
     duration: float
     model: str
+    model_version: str
 
 
 Event = Partial | Final | TooNoisy | Delayed | Resumed | Warned | Ended

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from api.errors import NoSlot
-from api.inference.base import Inference
+from api.inference.base import Inference, Using, unwatched
+from api.metrics import LIVE_SESSIONS
 from api.recognition.languages import SwitchPolicy
 from api.streaming.options import StreamBounds, StreamOptions
 from api.streaming.session import StreamSession
@@ -18,14 +19,22 @@ class LiveTranscriber:
     """`running` counts the slots that are taken."""
 
     def __init__(
-        self, inference: Inference, bounds: StreamBounds, *, max_streams: int, beam_size: int, switches: SwitchPolicy
+        self,
+        inference: Inference,
+        bounds: StreamBounds,
+        *,
+        max_streams: int,
+        beam_size: int,
+        switches: SwitchPolicy,
+        using: Using = unwatched,
     ) -> None:
-        """`switches` says when a language is taken for another one."""
+        """`switches` says when a language is taken for another one; `using` is told whose versions it needs."""
         self._inference = inference
         self._bounds = bounds
         self._max_streams = max_streams
         self._beam_size = beam_size
         self._switches = switches
+        self._using = using
         self.running = 0
 
     @contextmanager
@@ -37,9 +46,17 @@ class LiveTranscriber:
             )
         self.running += 1
         try:
-            yield
+            with LIVE_SESSIONS.track_inprogress():
+                yield
         finally:
             self.running -= 1
 
     def session(self, options: StreamOptions) -> StreamSession:
-        return StreamSession(self._inference, options, self._bounds, beam_size=self._beam_size, switches=self._switches)
+        return StreamSession(
+            self._inference,
+            options,
+            self._bounds,
+            beam_size=self._beam_size,
+            switches=self._switches,
+            using=self._using,
+        )

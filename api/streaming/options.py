@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from api.inference.base import ModelVersion
 from api.recognition.catalog import SpeechModel
 from api.recognition.chunking import frames, policy_for
 from api.recognition.speakers import DiarizationPlan
@@ -29,6 +30,12 @@ class StreamOptions:
     diarize: bool = False
     max_speakers: int | None = None
     diarization: DiarizationPlan | None = None
+
+    @property
+    def versions(self) -> tuple[ModelVersion, ...]:
+        """Of the models that all of it must be heard by."""
+        told_apart_by = self.diarization.versions if self.diarization is not None and self.diarize else ()
+        return (self.model.deployment, *told_apart_by)
 
     @property
     def max_utterance(self) -> int:

@@ -10,7 +10,7 @@ import asyncio
 import math
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import Any, Generic, TypeVar
@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from api.errors import InferenceFailed, InferenceUnavailable, InvalidRequest
-from api.inference.base import Floats, Inference
+from api.inference.base import Floats, Inference, Using, unwatched
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, SPEAKER_WINDOW_SAMPLES, DecodingOptions
 from api.recognition.activity import VoiceActivity
 from api.recognition.chunking import FRAME_S, Span, frames
@@ -89,12 +89,14 @@ class StreamSession:
         *,
         beam_size: int,
         switches: SwitchPolicy = DEFAULT_SWITCHES,
+        using: Using = unwatched,
     ) -> None:
         self._options = options
         self._bounds = bounds
         self._beam_size = beam_size
+        self._using = using
         self._recognizer = WindowRecognizer(inference.recognizer, live=True)
-        self._activity = VoiceActivity(inference.voice_activity)
+        self._activity = VoiceActivity(inference.voice_activity, live=True)
         self._endpointer = Endpointer(frames(options.min_silence_s))
         self._speakers: OnlineSpeakers | None = None
         if options.diarize and options.diarization is not None:
@@ -147,6 +149,11 @@ class StreamSession:
 
         Raises InferenceUnavailable, InferenceFailed.
         """
+        async with self._using(*self._options.versions), aclosing(self._events()) as events:
+            async for event in events:
+                yield event
+
+    async def _events(self) -> AsyncGenerator[Event, None]:
         if self._options.diarize and self._speakers is None:
             yield Warned("Who speaks cannot be told: no diarization models are deployed.")
         notice_s = NOTICE_S
@@ -174,7 +181,8 @@ class StreamSession:
             await asyncio.gather(*(call.task for call in self._calls()), return_exceptions=True)
             self._hearing = self._recognizing = None  # an error of theirs holds a frame with audio in it
         spoken = max(self._spoken_s, key=self._spoken_s.__getitem__, default=None)
-        yield Ended(" ".join(self._texts), spoken, self._received / BYTES_PER_S, self._options.model.served_by)
+        model = self._options.model
+        yield Ended(" ".join(self._texts), spoken, self._received / BYTES_PER_S, model.served_by, model.version)
 
     def _collect(self) -> list[Event]:
         """What the calls that have been answered bring."""

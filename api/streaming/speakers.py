@@ -24,6 +24,7 @@ from api.recognition.diarization import (
 )
 from api.recognition.speakers import DiarizationPlan
 from api.speech import Segment
+from api.telemetry.stages import stage
 
 MAX_SPEAKERS = 64
 """Voices that a session remembers; who comes after them is taken for the one most alike."""
@@ -38,6 +39,7 @@ class OnlineSpeakers:
 
     def __init__(self, models: SpeakerModels, plan: DiarizationPlan, most: int | None = None) -> None:
         self._models = models
+        self._plan = plan
         self._most = min(most or MAX_SPEAKERS, MAX_SPEAKERS)
         self._policy = plan.clustering
         self._sums: Doubles = np.zeros((0, 0))  # of unit vectors, (speakers, d)
@@ -52,7 +54,8 @@ class OnlineSpeakers:
         The windows, of at most 10 s, hold them, and something of what was said before them where there is room.
         Raises InferenceUnavailable, InferenceFailed.
         """
-        turns = [turn for window in windows for turn in await self._turns(window.pcm, window.start_s)]
+        with stage("diarise", live=True):
+            turns = [turn for window in windows for turn in await self._turns(window.pcm, window.start_s)]
         named = []
         # Where segmentation hears nobody it is most likely whoever spoke last.
         for speaker, part in split_by_speaker(segments, turns or [Turn(0, 0, self._last)]):
@@ -62,11 +65,13 @@ class OnlineSpeakers:
         return named
 
     async def _turns(self, pcm: Pcm, start_s: float) -> list[Turn]:
-        active = await self._models.segment(pcm, live=True)
+        active = await self._models.segment(pcm, version=self._plan.segmentation_version, live=True)
         masks, who = embedding_masks(active)
         if not len(who):
             return []
-        voices = await self._models.embed(pcm, masks, features=False, live=True)
+        voices = await self._models.embed(
+            pcm, masks, features=False, version=self._plan.embedding_version, live=True
+        )
         if self._version not in (None, voices.version):
             raise InferenceFailed("Another version of the speaker embedding took over in the middle.")
         self._version = voices.version

@@ -48,7 +48,9 @@ def configure(form: Literal["text", "json"], level: str) -> None:
     # It tells of each request that it sends, with its address; uvicorn of each WebSocket, with its key.
     logging.getLogger("httpx").setLevel(max(chosen, logging.WARNING))
     logging.getLogger("uvicorn.error").addFilter(_is_no_connection)
+    # A library's warning may quote what was sent.
     logging.captureWarnings(True)
+    logging.getLogger("py.warnings").setLevel(logging.ERROR)
 
 
 def report(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
@@ -86,7 +88,12 @@ def _time(record: logging.LogRecord) -> str:
 
 def _failure(record: logging.LogRecord) -> str:
     error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
-    return "" if error is None else "".join(_told(error, set())).rstrip()
+    return "" if error is None else told(error)
+
+
+def told(error: BaseException) -> str:
+    """What a log may say of it."""
+    return "".join(_told(error, set())).rstrip()
 
 
 def _told(error: BaseException, seen: set[int]) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 
@@ -21,27 +21,37 @@ log = logging.getLogger(__name__)
 # An account's plan may have left the file; what its jobs hold goes back all the same.
 NO_PLAN = Plan(max_file_mb=1, concurrency=1, requests_per_minute=1, minutes_per_month=0)
 PURGE_AT_ONCE = 500
+Chore = Callable[[], Awaitable[None]]
 
 
 class Housekeeping:
     """Every process does it; whatever two do at the same time, they do once."""
 
     def __init__(
-        self, database: Database, jobs: Jobs, reception: Reception, plans: Plans, *, retention_days: int
+        self,
+        database: Database,
+        jobs: Jobs,
+        reception: Reception,
+        plans: Plans,
+        *,
+        retention_days: int,
+        renewals: Sequence[Chore] = (),
     ) -> None:
+        """`renewals` are of leases that others hold for this process."""
         self._database = database
         self._jobs = jobs
         self._reception = reception
         self._plans = plans
+        self._renewals = (jobs.limiter.renew, jobs.prolong, *renewals)
         self._retention = timedelta(days=retention_days)
 
     async def run(self) -> None:
         """Until cancelled. What renews a lease waits for nothing else: it must come in time."""
         async with asyncio.TaskGroup() as chores:
-            for chore in (self._jobs.limiter.renew, self._jobs.prolong, self._tidy):
+            for chore in (*self._renewals, self._tidy):
                 chores.create_task(self._again_and_again(chore))
 
-    async def _again_and_again(self, chore: Callable[[], Awaitable[None]]) -> None:
+    async def _again_and_again(self, chore: Chore) -> None:
         is_away = False
         while True:
             began = monotonic()

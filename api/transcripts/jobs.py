@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from uuid import UUID
@@ -21,7 +21,7 @@ from api.accounts.callers import Caller
 from api.accounts.credits import CREDIT, price
 from api.accounts.keys import Scope
 from api.accounts.limits import Limiter, Standing, Window
-from api.accounts.plans import Plan, TextRoute
+from api.accounts.plans import Plan, TextLimits, TextRoute
 from api.errors import (
     ClientGone,
     Forbidden,
@@ -32,6 +32,8 @@ from api.errors import (
     TooManyAtOnce,
     TritoneError,
 )
+from api.inference.backlog import Backlog
+from api.metrics import CREDITS_CHARGED
 from api.speech import Transcript
 from api.storage.database import Database
 from api.storage.ids import new_id
@@ -73,14 +75,16 @@ class Jobs:
         self._idle.set()
 
     @asynccontextmanager
-    async def open(self, caller: Caller, *, size: int = 0, largest: int | None = None) -> AsyncIterator[Job]:
+    async def open(
+        self, caller: Caller, *, size: int = 0, largest: int | None = None, backlog: Backlog | None = None
+    ) -> AsyncIterator[Job]:
         """A place, and the first minute of it paid for, while the context lasts.
 
         `size` is that of the upload in bytes, as far as it is known, `largest` what it may be, if that is less than the
         plan allows.
 
         What it holds goes back when the context ends without `Job.complete`. Raises NoCredits, TooMany, TooLarge,
-        StorageUnavailable, all of them before anything was asked of the client.
+        Overloaded where the `backlog` is full, StorageUnavailable, all of them before anything was asked of the client.
         """
         plan, holder = caller.plan, caller.holder
         day = Window(f"{caller.subject}:transcriptions", plan.transcriptions_per_day or 0, DAY_S)
@@ -90,27 +94,34 @@ class Jobs:
             _refuse(caller, await self.limiter.hit(day, cost=0))
         if size > (most := min(plan.max_file_bytes, largest or plan.max_file_bytes)):
             raise TooLarge(f"The file is larger than the {most / 1024**2:g} MB that are allowed.")
-        job = Job(new_id(), caller, self)
-        await self._take_place(caller.subject, job.id, plan)
-        counted: Standing | None = None
-        try:
-            if plan.transcriptions_per_day:
-                counted = await self.limiter.hit(day)
-                _refuse(caller, counted)
-            async with self._leased(job):
-                if holder is not None:
-                    await job.cover(0.0)
-                yield job
-                if not job.done:
-                    await job.give_up(InvalidRequest(NOTHING_CAME))
-        finally:
-            await self.limiter.release(caller.subject, str(job.id))
-            if counted is not None and counted.allowed and not job.done:
-                await self.limiter.give_back(counted)
+        with nullcontext() if backlog is None else backlog.place():
+            job = Job(new_id(), caller, self)
+            await self._take_place(caller.subject, job.id, plan)
+            counted: Standing | None = None
+            try:
+                if plan.transcriptions_per_day:
+                    counted = await self.limiter.hit(day)
+                    _refuse(caller, counted)
+                async with self._leased(job):
+                    if holder is not None:
+                        await job.cover(0.0)
+                    yield job
+                    if not job.done:
+                        await job.give_up(InvalidRequest(NOTHING_CAME))
+            finally:
+                await self.limiter.release(caller.subject, str(job.id))
+                if counted is not None and counted.allowed and not job.done:
+                    await self.limiter.give_back(counted)
 
     @asynccontextmanager
     async def errand(
-        self, caller: Caller, route: TextRoute, scope: Scope = "text", *, has_place: bool = False
+        self,
+        caller: Caller,
+        route: TextRoute,
+        scope: Scope = "text",
+        *,
+        has_place: bool = False,
+        backlog: Backlog | None = None,
     ) -> AsyncIterator[Errand]:
         """A piece of work on text, or on sound: counted at once, and paid for, where it costs something, when the
         context ends well.
@@ -118,12 +129,21 @@ class Jobs:
         As many at the same time as the plan allows of transcriptions, beside those; any number of embeddings, and of
         those that are part of a transcription that has a place.
 
-        Raises InvalidKey, Forbidden, TooMany, NoCredits, StorageUnavailable.
+        Raises InvalidKey, Forbidden, Overloaded where the `backlog` is full, TooMany, NoCredits, StorageUnavailable.
         """
         account, plan = caller.account(scope), caller.plan
         limits = plan.text_limits(route)
         if limits is None:
             raise Forbidden(f"The plan {plan.name} does not have this: {route}.")
+        with nullcontext() if backlog is None else backlog.place():
+            async with self._counted(caller, account, route, limits, has_place) as errand:
+                yield errand
+
+    @asynccontextmanager
+    async def _counted(
+        self, caller: Caller, account: UUID, route: TextRoute, limits: TextLimits, has_place: bool
+    ) -> AsyncIterator[Errand]:
+        plan = caller.plan
         standing = await self.limiter.hit(Window(f"{caller.subject}:{route}", limits.requests_per_minute, MINUTE_S))
         caller.standings.append(standing)
         if not standing.allowed:
@@ -229,12 +249,12 @@ class Job:
         if self._held is None or (amount > self._held and self.caller.plan.counts_minutes):
             await self.hold(amount)
 
-    async def accept(self, title: str, model: str) -> None:
+    async def accept(self, title: str, model: str, version: str = "") -> None:
         """What was asked for is possible, and is to be stored."""
         if self.caller.holder is not None:
             account = self.caller.holder.account_id
             self.stored = True  # or will be, even if we do not hear of it any more
-            await self._write(lambda c: library.begin(c, self.id, account, title=title, model=model))
+            await self._write(lambda c: library.begin(c, self.id, account, title=title, model=model, version=version))
 
     async def begin(self) -> None:
         """It is its turn."""
@@ -272,6 +292,7 @@ class Job:
                 await library.complete(connection, self.id, transcript)
 
         await self._write(settle)
+        CREDITS_CHARGED.inc(self.cost / CREDIT)
         self.done = True
 
     async def give_up(self, failure: BaseException) -> None:

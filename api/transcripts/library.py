@@ -36,7 +36,8 @@ ERROR_CHARS = 500
 # PostgreSQL's text has no NUL, and UTF-8 no surrogates; the others nobody sees.
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 LISTED = (
-    "id", "title", "status", "error", "language", "model", "duration", "speakers", "created_at", "completed_at"
+    "id", "title", "status", "error", "language", "model", "model_version", "duration", "speakers",
+    "created_at", "completed_at",
 )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ class Entry:
     error: str
     language: str | None
     model: str
+    model_version: str
     duration: float | None
     speakers: int
     created_at: datetime
@@ -88,7 +90,9 @@ class Revision:
     segments: Mapping[int, str] = field(default_factory=dict)
 
 
-async def begin(connection: AsyncConnection, id_: UUID, account_id: UUID, *, title: str, model: str) -> None:
+async def begin(
+    connection: AsyncConnection, id_: UUID, account_id: UUID, *, title: str, model: str, version: str = ""
+) -> None:
     """Doing it twice is doing it once."""
     if (await connection.execute(sa.select(transcripts.c.id).where(transcripts.c.id == id_))).first() is not None:
         return
@@ -101,6 +105,7 @@ async def begin(connection: AsyncConnection, id_: UUID, account_id: UUID, *, tit
             status="queued",
             error="",
             model=model,
+            model_version=version,
             speakers=0,
             created_at=datetime.now(UTC),
             text=_folded(title),
@@ -217,7 +222,12 @@ async def _finish(connection: AsyncConnection, id_: UUID, transcript: Transcript
         return
     if transcript is not None:
         values |= _columns(row.title, transcript)
-        values |= {"language": transcript.language, "model": transcript.model, "duration": transcript.duration}
+        values |= {
+            "language": transcript.language,
+            "model": transcript.model,
+            "model_version": transcript.model_version,
+            "duration": transcript.duration,
+        }
     await connection.execute(sa.update(transcripts).where(*unfinished).values(**values))
 
 

@@ -128,6 +128,11 @@ affinity:
 {{- end -}}
 {{- end -}}
 
+{{/* Not empty if KEDA scales a group. */}}
+{{- define "tritone.autoscaled" -}}
+{{- range include "tritone.groups" . | fromYaml }}{{ if .autoscaling.enabled }}true{{ end }}{{ end -}}
+{{- end -}}
+
 {{/* Where Triton finds its models. */}}
 {{- define "tritone.repository" -}}
 {{- if eq .Values.models.source "pvc" -}}
@@ -172,6 +177,11 @@ affinity:
 {{- else if and (eq .Values.models.source "gcs") .Values.models.gcs.existingSecret }}
 - {name: GOOGLE_APPLICATION_CREDENTIALS, value: {{ printf "/etc/tritone/bucket/%s" .Values.models.gcs.key | quote }}}
 {{- end }}
+{{- end -}}
+
+{{/* Seconds that an export may take before Triton starts. */}}
+{{- define "tritone.exportS" -}}
+{{- ternary .Values.models.export.expectedS 0 .Values.models.export.enabled -}}
 {{- end -}}
 
 {{/* The marker that says that an export is done: (dict "root" $ "arguments" LIST). The demo's exporter leaves alone what

@@ -13,7 +13,7 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from api import errors
 from api.http.dialects import Farewell, Refusal
-from api.http.errors import headers_of
+from api.http.errors import close_code_of, headers_of
 from api.http.openapi import REFUSALS
 
 TABLE: Final[dict[type[errors.TritoneError], tuple[int, str]]] = {
@@ -70,6 +70,8 @@ def error_message(error: errors.TritoneError) -> ErrorMessage:
 
 
 def close_code(error: errors.TritoneError) -> int:
+    if isinstance(error, errors.ShuttingDown):
+        return close_code_of(error)
     return POLICY_VIOLATION if status_and_code(error)[0] < 500 else OUR_FAULT
 
 

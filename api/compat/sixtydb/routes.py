@@ -28,6 +28,7 @@ from api.http.connection import disconnected, while_connected
 from api.http.openapi import WITH_KEY, WITH_OR_WITHOUT_KEY, form_body
 from api.http.refinement import refiner_for
 from api.http.upload import FORM_OVERHEAD_BYTES, UploadLimits, receive_form
+from api.inference.backlog import Admission
 from api.intelligence.refining import NOT_REFINED
 from api.intelligence.service import Intelligence
 from api.recognition.catalog import ModelCatalog, SpeechModel
@@ -71,6 +72,7 @@ class SttController(Controller):
         request: Request[Any, Any, Any],
         caller: Caller,
         jobs: Jobs,
+        admission: Admission,
         transcriber: Transcriber,
         catalog: ModelCatalog,
         intelligence: Intelligence,
@@ -81,7 +83,7 @@ class SttController(Controller):
         upload_limits = upload_limits.within(caller.plan.max_file_bytes)
         size = (request.content_length or 0) - FORM_OVERHEAD_BYTES  # of the file, at least
         async with (
-            jobs.open(caller, size=size, largest=upload_limits.file_bytes) as job,
+            jobs.open(caller, size=size, largest=upload_limits.file_bytes, backlog=admission.recordings) as job,
             receive_form(request, upload_limits, AUDIO) as form,
         ):
             fields, began = read(form.fields), monotonic()

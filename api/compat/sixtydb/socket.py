@@ -32,6 +32,7 @@ from api.compat.sixtydb.refinement import Refine
 from api.compat.sixtydb.routes import DEFAULT_MODEL, DIARIZED_PERCENT, NOT_REFINED_CODE, model_for
 from api.errors import InvalidRequest, TritoneError
 from api.http.connection import while_connected
+from api.http.drain import Drain
 from api.http.refinement import refiner_for
 from api.http.stream_client import Client, ClientLimits, Message, TextMessages
 from api.intelligence.refining import NOT_REFINED
@@ -103,10 +104,11 @@ async def stt_socket(
     catalog: ModelCatalog,
     intelligence: Intelligence,
     client_limits: ClientLimits,
+    drain: Drain,
     snr_floor_db: float,
 ) -> None:
     texts = TextMessages(client_limits.frame_bytes * 4 // 3 + CONTROL_CHARS, WHAT_MESSAGES_ARE)
-    client = Client(socket, client_limits, SixtyDbDialect(), texts)
+    client = Client(socket, client_limits, SixtyDbDialect(), texts, drain)
     async with client.served():
         caller.check("transcribe")
         with live.slot():

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import grpc
 import msgspec
-from tritonclient.grpc.aio import InferInput
+from tritonclient.grpc.aio import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from api.errors import InferenceFailed, InferenceUnavailable, PromptTooLong
+from api.inference.base import ModelVersion
 from api.inference.contracts import LANGUAGE_MODEL, PROMPT_TOO_LONG, CompletionChunk, CompletionRequest
-from api.inference.triton.channel import RETRY_AFTER_S, Channel, strings
+from api.inference.triton.channel import Channel, strings
+from api.inference.triton.fleet import RETRY_AFTER_S
 
 MAX_ANSWER_CHARACTERS = 1_000_000  # of a language model; 8192 tokens of prose are some 40,000
 # What is silent for so long in the middle of an answer has died: a dead model's streams just stay open.
@@ -31,34 +34,36 @@ class TritonLanguageModel:
     async def complete(self, request: CompletionRequest) -> AsyncGenerator[CompletionChunk, None]:
         """Patience is for the first chunk alone."""
         asked = strings("REQUEST", [self._encoder.encode(request)])
-        stream = None
         characters = 0
         try:
-            stream, chunk = await self._channel.patiently(LANGUAGE_MODEL, lambda: self._begin(LANGUAGE_MODEL, asked))
-            while not chunk.finish:
-                characters += len(chunk.text)
-                if characters > MAX_ANSWER_CHARACTERS:
-                    raise InferenceFailed(f"The model {LANGUAGE_MODEL} does not come to an end.")
-                yield chunk
-                chunk = await self._next_chunk(stream, min(self._channel.timeout_s, LONGEST_SILENCE_S))
-            await _closed(stream)
+            (stream, chunk), held = await self._channel.patiently(
+                ModelVersion(LANGUAGE_MODEL, ""), partial(self._begin, asked)
+            )
+            with held:
+                held.callback(stream.cancel)
+                while not chunk.finish:
+                    characters += len(chunk.text)
+                    if characters > MAX_ANSWER_CHARACTERS:
+                        raise InferenceFailed(f"The model {LANGUAGE_MODEL} does not come to an end.")
+                    yield chunk
+                    chunk = await self._next_chunk(stream, min(self._channel.timeout_s, LONGEST_SILENCE_S))
+                await _closed(stream)
             yield chunk
         except InferenceServerException as error:
             message = str(error.message())
             if message.startswith(PROMPT_TOO_LONG):
                 raise PromptTooLong(message.removeprefix(PROMPT_TOO_LONG)) from error
             raise self._channel.failure(LANGUAGE_MODEL, error) from error
-        finally:
-            if stream is not None:
-                stream.cancel()
 
-    async def _begin(self, model: str, asked: InferInput) -> tuple[Any, CompletionChunk]:
+    async def _begin(
+        self, asked: InferInput, client: InferenceServerClient, version: str, headers: dict[str, str]
+    ) -> tuple[Any, CompletionChunk]:
         """The stream of an answer, and its first chunk."""
 
         async def once() -> AsyncIterator[dict[str, Any]]:
-            yield {"model_name": model, "inputs": [asked]}
+            yield {"model_name": LANGUAGE_MODEL, "model_version": version, "inputs": [asked]}
 
-        stream = self._channel.client.stream_infer(once())
+        stream = client.stream_infer(once(), headers=headers)
         try:
             return stream, await self._next_chunk(stream, self._channel.timeout_s)
         except BaseException:

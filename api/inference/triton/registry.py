@@ -1,52 +1,76 @@
-"""What is deployed in a Triton, by its own repository index."""
+"""What is deployed in the Tritons, by their own repository indexes."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from tritonclient.utils import InferenceServerException
 
-from api.inference.base import Deployment
+from api.inference.base import Deployment, ModelVersion
 from api.inference.contracts import ModelCard
 from api.inference.triton.channel import Channel
+from api.inference.triton.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
-REGISTRY_TIMEOUT_S = 5.0
+CARD_TIMEOUT_S: Final = 5.0
+CARD: Final = "card"
+"""The parameter of a model's config; `card:N` is that of version N, where versions differ."""
 
 
 class TritonRegistry:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._cards: dict[tuple[str, str], ModelCard] = {}
 
     async def deployments(self) -> list[Deployment]:
-        try:
-            index = await self._channel.client.get_model_repository_index(client_timeout=REGISTRY_TIMEOUT_S)
-            models = [model for model in index.models if model.version]
-            cards = await asyncio.gather(*map(self._card, models))
-        except InferenceServerException as error:
-            raise self._channel.away(error) from error
+        """A version is ready where it is ready anywhere. It has crashed if it has wherever it counts as ready."""
+        fleet = self._channel.fleet
+        await fleet.look()
+        up = [endpoint for endpoint in fleet.endpoints if endpoint.is_up]
+        if not any(endpoint.says_what_it_has for endpoint in up):
+            raise self._channel.away("; ".join(endpoint.failure for endpoint in fleet.endpoints))
+        where: dict[ModelVersion, list[Endpoint]] = {}
+        for endpoint, surveyed in zip(up, await asyncio.gather(*(of.survey() for of in up)), strict=True):
+            for version in {*surveyed, *endpoint.ready_versions()}:
+                where.setdefault(version, []).extend([endpoint] if endpoint.has_ready(version) else [])
+        cards = await asyncio.gather(*(self._card(version, ready) for version, ready in where.items()))
         return [
-            Deployment(model.name, model.version, model.state == "READY", card, self._channel.crashed(model.name))
-            for model, card in zip(models, cards, strict=True)
+            Deployment(
+                *version,
+                ready=card is not None,
+                card=card or ModelCard(),
+                crashed=card is not None and all(endpoint.has_crashed(version) for endpoint in ready),
+                serving=version.version == fleet.serving(version.name),
+            )
+            for (version, ready), card in zip(where.items(), cards, strict=True)
         ]
 
-    async def _card(self, model: Any) -> ModelCard:
-        """A version's card; asked for once, because a version's content does not change."""
-        key = (model.name, model.version)
-        if model.state != "READY":
-            return self._cards.get(key, ModelCard())
-        if key not in self._cards:
-            answer = await self._channel.client.get_model_config(*key, client_timeout=REGISTRY_TIMEOUT_S)
-            parameters = answer.config.parameters
+    async def _card(self, version: ModelVersion, ready: Sequence[Endpoint]) -> ModelCard | None:
+        """Asked for once, because a version's content does not change while it is loaded. None where none of those
+        that have it ready says so any more."""
+        known = [endpoint.cards[version] for endpoint in ready if version in endpoint.cards]
+        if known:
+            return known[0]
+        for endpoint in ready:
             try:
-                card = msgspec.json.decode(parameters["card"].string_value or "{}", type=ModelCard)
-            except msgspec.MsgspecError as error:
-                log.warning("%s version %s has an unreadable card: %s", *key, error)
-                card = ModelCard()
-            self._cards[key] = card
-        return self._cards[key]
+                answer = await endpoint.client.get_model_config(*version, client_timeout=CARD_TIMEOUT_S)
+            except InferenceServerException as error:
+                log.warning("%s version %s has no card at the moment: %s", *version, error)
+                continue
+            card = endpoint.cards[version] = _read(version, answer.config.parameters)
+            return card
+        return None
+
+
+def _read(version: ModelVersion, parameters: Any) -> ModelCard:
+    own = f"{CARD}:{version.version}"
+    written = parameters[own if own in parameters else CARD].string_value
+    try:
+        return msgspec.json.decode(written or "{}", type=ModelCard)
+    except msgspec.MsgspecError as error:
+        log.warning("%s version %s has an unreadable card: %s", *version, error)
+        return ModelCard()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -10,7 +9,7 @@ import msgspec
 import numpy as np
 
 from api.errors import InferenceFailed
-from api.inference.base import Flags, Floats, Pcm, Voices
+from api.inference.base import Flags, Floats, ModelVersion, Pcm, Voices
 from api.inference.contracts import (
     ACTIVITY_FRAME_SAMPLES,
     LOCAL_SPEAKERS,
@@ -25,6 +24,7 @@ from api.inference.contracts import (
     SpeechOptions,
 )
 from api.inference.triton.channel import Channel, strings, tensor
+from api.inference.triton.places import Places
 
 LIVE_PRIORITY = 1  # the highest of a model's priority levels
 
@@ -33,22 +33,27 @@ class TritonSpeech:
     def __init__(self, channel: Channel, max_windows: int) -> None:
         self._channel = channel
         # What waits here does not wait in Triton's queue, where waiting counts against the time a call may take.
-        self._windows = asyncio.Semaphore(max_windows)
+        self._windows = Places(max_windows)
+        channel.fleet.when_resized(lambda endpoints: self._windows.resize(endpoints * max_windows))
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Recognition)
 
-    async def recognize(self, model: str, pcm: Pcm, options: DecodingOptions, *, live: bool = False) -> Recognition:
+    async def recognize(
+        self, model: ModelVersion, pcm: Pcm, options: DecodingOptions, *, live: bool = False
+    ) -> Recognition:
         inputs = [
             tensor("PCM", pcm[None], "INT16"),
             strings("OPTIONS", [self._encoder.encode(options)]),
         ]
         async with self._place(live):
-            result = await self._channel.infer(model, inputs, ["RECOGNITION"], priority=LIVE_PRIORITY if live else 0)
+            result = await self._channel.infer(
+                model.name, inputs, ["RECOGNITION"], version=model.version, priority=LIVE_PRIORITY if live else 0
+            )
         try:
             return self._decoder.decode(result.as_numpy("RECOGNITION").item())
         except msgspec.MsgspecError as error:
             raise InferenceFailed(
-                f"The model {model} answered with something that is no recognition: {error}"
+                f"The model {model.name} answered with something that is no recognition: {error}"
             ) from error
 
     async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
@@ -59,20 +64,21 @@ class TritonSpeech:
             raise InferenceFailed(f"The model {VOICE_ACTIVITY} answered with tensors of the wrong size.")
         return probabilities[0], next_state[0]
 
-    async def segment(self, pcm: Pcm, *, live: bool = False) -> Flags:
+    async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
+        inputs = [tensor("PCM", pcm[None], "INT16")]
         async with self._place(live):
-            result = await self._channel.infer(SPEAKER_SEGMENTATION, [tensor("PCM", pcm[None], "INT16")], ["ACTIVITY"])
+            result = await self._channel.infer(SPEAKER_SEGMENTATION, inputs, ["ACTIVITY"], version=version)
         active = result.as_numpy("ACTIVITY")
         if active.shape != (1, SPEAKER_FRAMES, LOCAL_SPEAKERS):
             raise InferenceFailed(f"The model {SPEAKER_SEGMENTATION} answered with a tensor of the wrong size.")
         of_window: Flags = active[0]
         return of_window
 
-    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, live: bool = False) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         inputs = [tensor("PCM", pcm[None], "INT16"), tensor("MASKS", masks[None], "UINT8")]
         outputs = ["EMBEDDINGS", "PLDA"] if features else ["EMBEDDINGS"]
         async with self._place(live):
-            result = await self._channel.infer(SPEAKER_EMBEDDING, inputs, outputs)
+            result = await self._channel.infer(SPEAKER_EMBEDDING, inputs, outputs, version=version)
         found: list[Floats] = [result.as_numpy(name)[0] for name in outputs]
         if not all(of.ndim == 2 and len(of) == len(masks) and np.isfinite(of).all() for of in found):
             raise InferenceFailed(

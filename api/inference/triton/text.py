@@ -20,7 +20,8 @@ from api.inference.contracts import (
     TranslationOptions,
 )
 from api.inference.portions import EMBEDDED, TRANSLATED, portions
-from api.inference.triton.channel import RETRY_AFTER_S, Channel, strings
+from api.inference.triton.channel import Channel, strings
+from api.inference.triton.fleet import RETRY_AFTER_S
 
 # Requests with texts that are with Triton at the same time: of one call, so that others find room, and of all calls.
 TEXTS_AT_ONCE, ALL_TEXTS_AT_ONCE = 4, 32

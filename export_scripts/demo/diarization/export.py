@@ -27,7 +27,7 @@ def export_segmentation(repository: Path, checkpoint: Path = CHECKPOINT) -> None
         "speaker_segmentation",
         {"name": "Speaker segmentation demo (synthetic voices)", "step_s": STEP_S},
         lambda weights: speaker_segmentation.export_module(network, weights, shortest=SHORTEST_WINDOW_SAMPLES),
-        {"shortest_window_samples": str(SHORTEST_WINDOW_SAMPLES)},
+        {"shortest_window_samples": SHORTEST_WINDOW_SAMPLES},
     )
 
 
@@ -48,7 +48,7 @@ def _export(
     kind: str,
     card: Mapping[str, Any],
     write: Callable[[Path], float],
-    parameters: Mapping[str, str],
+    parameters: Mapping[str, int],
 ) -> None:
     to = Target(repository, kind, version=1, device="cpu", instances=None, max_batch_size=MAX_BATCH_SIZE)
     with tempfile.TemporaryDirectory() as work:
@@ -64,6 +64,6 @@ def _export(
             card=card,
             source={"checkpoint": "demo", "largest_difference": difference},
             packages=("torch", "onnx", "onnxruntime"),
-            parameters={"cpu_threads": str(placement.threads), **parameters},
+            parameters={"cpu_threads": placement.threads, **parameters},
         )
     print(f"{kind} version 1: {version}")

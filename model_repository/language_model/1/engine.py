@@ -90,7 +90,8 @@ class LanguageModelEngine:
         threads: int = 0,
         parallel_batches: int = 1,
     ) -> None:
-        """`weights` holds CTranslate2's files, tokenizer.json and chat.json. `threads` are those of one batch."""
+        """`weights` holds CTranslate2's files, tokenizer.json and chat.json. `threads` are those of one batch.
+        `parallel_batches` are worked on side by side, on one copy of the weights: a long one holds up no short one."""
         self._generator = ctranslate2.Generator(
             str(weights),
             device=device,

@@ -29,16 +29,15 @@ PAUSE_S = 0.03
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = {
-            key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()
-        }
-        parallel_batches = int(parameters["parallel_batches"])
+        version = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads((version / "parameters.json").read_text())
+        parallel_batches = parameters["parallel_batches"]
         self._engine = LanguageModelEngine(
-            Path(args["model_repository"]) / args["model_version"] / "weights",
+            version / "weights",
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
             compute_type=parameters["compute_type"],
-            threads=int(parameters["cpu_threads"]),
+            threads=parameters["cpu_threads"],
             parallel_batches=parallel_batches,
         )
         self._metrics = pb_utils.MetricFamily(

@@ -12,12 +12,13 @@ from engine import SpeakerEmbeddingEngine, Voices, Window, WindowError
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = json.loads(args["model_config"])["parameters"]
+        version = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads((version / "parameters.json").read_text())
         self._engine = SpeakerEmbeddingEngine(
-            Path(args["model_repository"]) / args["model_version"] / "weights",
+            version / "weights",
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
-            threads=int(parameters["cpu_threads"]["string_value"]),
+            threads=parameters["cpu_threads"],
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -12,13 +12,14 @@ from engine import Activity, Pcm, SpeakerSegmentationEngine, WindowError
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = json.loads(args["model_config"])["parameters"]
+        version = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads((version / "parameters.json").read_text())
         self._engine = SpeakerSegmentationEngine(
-            Path(args["model_repository"]) / args["model_version"] / "weights",
+            version / "weights",
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
-            threads=int(parameters["cpu_threads"]["string_value"]),
-            shortest_window_samples=int(parameters["shortest_window_samples"]["string_value"]),
+            threads=parameters["cpu_threads"],
+            shortest_window_samples=parameters["shortest_window_samples"],
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -13,14 +13,15 @@ from engine import Floats, TextEmbeddingEngine, TextError
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = json.loads(args["model_config"])["parameters"]
-        threads = parameters["cpu_threads"]["string_value"]
-        os.environ["RAYON_NUM_THREADS"] = threads  # the tokenizer's; by default it takes every processor
+        version = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads((version / "parameters.json").read_text())
+        threads = parameters["cpu_threads"]
+        os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's; by default it takes every processor
         self._engine = TextEmbeddingEngine(
-            Path(args["model_repository"]) / args["model_version"] / "weights",
+            version / "weights",
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
-            threads=int(threads),
+            threads=threads,
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:

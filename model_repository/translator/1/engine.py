@@ -60,7 +60,8 @@ class TranslatorEngine:
         parallel_batches: int = 1,
         beam_size: int = 1,
     ) -> None:
-        """`weights` holds CTranslate2's files, tokenizer.json and tokens.json. `threads` are those of one batch."""
+        """`weights` holds CTranslate2's files, tokenizer.json and tokens.json. `threads` are those of one batch.
+        `parallel_batches` are worked on side by side, on one copy of the weights: a long one holds up no short one."""
         self._translator = ctranslate2.Translator(
             str(weights),
             device=device,

@@ -23,19 +23,18 @@ NOBODY_WAITS = "The client has gone."
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = {
-            key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()
-        }
-        threads, parallel_batches = int(parameters["cpu_threads"]), int(parameters["parallel_batches"])
+        version = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads((version / "parameters.json").read_text())
+        threads, parallel_batches = parameters["cpu_threads"], parameters["parallel_batches"]
         os.environ["RAYON_NUM_THREADS"] = str(threads)  # the tokenizer's; by default it takes every processor
         self._engine = TranslatorEngine(
-            Path(args["model_repository"]) / args["model_version"] / "weights",
+            version / "weights",
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
             compute_type=parameters["compute_type"],
             threads=threads,
             parallel_batches=parallel_batches,
-            beam_size=int(parameters["beam_size"]),
+            beam_size=parameters["beam_size"],
         )
         self._metrics = pb_utils.MetricFamily(
             name="tritone_translated_texts",

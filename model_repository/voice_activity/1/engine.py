@@ -28,17 +28,17 @@ class StreamError(ValueError):
 
 
 class VoiceActivityEngine:
-    def __init__(self, weights: Path, threads: int = 1) -> None:
+    def __init__(self, weights: Path, *, device: str = "cpu", device_index: int = 0, threads: int = 1) -> None:
+        """`device` is cpu or cuda; without a GPU build of ONNX Runtime, cuda falls back to the CPU."""
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # The arena keeps the largest batch ever seen; frames are small enough to do without it.
         options.enable_cpu_mem_arena = False
-        available = onnxruntime.get_available_providers()
-        preferred = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        self._session = onnxruntime.InferenceSession(
-            str(weights), options, providers=[name for name in preferred if name in available]
-        )
+        providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
+        if device == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": str(device_index)}))
+        self._session = onnxruntime.InferenceSession(str(weights), options, providers=providers)
 
     def detect(self, streams: Sequence[tuple[Pcm, Floats]]) -> list[tuple[Floats, Floats] | StreamError]:
         """Speech probabilities (frames,) and the next state (320,) per stream, or that stream's own error.

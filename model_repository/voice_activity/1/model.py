@@ -12,7 +12,11 @@ from engine import StreamError, VoiceActivityEngine
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
         version = Path(args["model_repository"]) / args["model_version"]
-        self._engine = VoiceActivityEngine(version / "weights" / "silero_vad.onnx")
+        self._engine = VoiceActivityEngine(
+            version / "weights" / "silero_vad.onnx",
+            device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
+            device_index=int(args["model_instance_device_id"]),
+        )
 
     def execute(self, requests: list[Any]) -> list[Any]:
         streams = [

@@ -23,15 +23,14 @@ MAX_OPTIONS_BYTES = 32_768
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = {
-            key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()
-        }
+        version = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads((version / "parameters.json").read_text())
         self._engine = VoiceClonerEngine(
-            Path(args["model_repository"]) / args["model_version"] / "weights",
+            version / "weights",
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
-            threads=int(parameters["cpu_threads"]),
-            sampling=Sampling(int(parameters["steps"]), float(parameters["guidance"]), float(parameters["sway"])),
+            threads=parameters["cpu_threads"],
+            sampling=Sampling(parameters["steps"], parameters["guidance"], parameters["sway"]),
         )
         self._decoder = msgspec.json.Decoder(SpeechOptions)
 

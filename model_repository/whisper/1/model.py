@@ -11,26 +11,23 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 from engine import WhisperEngine, Window, WindowError
 from payloads import DecodingOptions, Recognition
+from smoke_check import is_first_instance, require_passed
 
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        parameters = {
-            key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()
-        }
+        version = Path(args["model_repository"]) / args["model_version"]
+        parameters = json.loads((version / "parameters.json").read_text())
         self._engine = WhisperEngine(
-            Path(args["model_repository"]) / args["model_version"] / "weights",
+            version / "weights",
             device="cuda" if args["model_instance_kind"] == "GPU" else "cpu",
             device_index=int(args["model_instance_device_id"]),
             compute_type=parameters["compute_type"],
-            threads=int(parameters["cpu_threads"]),
-            min_window_frames=int(parameters["min_window_frames"]),
+            threads=parameters["cpu_threads"],
+            min_window_frames=parameters["min_window_frames"],
         )
-        if self._engine.mel_bins != int(parameters["mel_bins"]):
-            raise ValueError(
-                f"config.pbtxt is for {parameters['mel_bins']} mel bins, these weights have {self._engine.mel_bins}: "
-                "put back the config.pbtxt that lies in this version's directory."
-            )
+        if is_first_instance(args["model_instance_name"]):
+            require_passed(version / "check", self._engine)
         self._decoder = msgspec.json.Decoder(DecodingOptions)
         self._encoder = msgspec.json.Encoder()
 
