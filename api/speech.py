@@ -84,9 +84,9 @@ class LanguageDetection:
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """A recording's text. `language` is None where nothing was said, and what most of it is in where there are several;
-    `model` and `model_version` are the id and the version of the model that listened; `id` is the one that it is stored under; `translated_into` is the
-    language of its segments' translations. `too_noisy`: all its speech was below the floor that was asked for, so
-    nobody listened to it, and it costs nothing."""
+    `model` and `model_version` are the id and the version of the model that listened; `id` is the one that it is stored
+    under; `translated_into` is the language of its segments' translations. `too_noisy`: all its speech was below the
+    floor that was asked for, so nobody listened to it, and it costs nothing."""
 
     language: str | None
     language_probability: float

@@ -65,7 +65,7 @@ class InProcess:
         (answer,) = self.engine.recognize([self._whisper.Window(pcm, asked)])
         return msgspec.convert(msgspec.to_builtins(answer), contracts.Recognition)
 
-    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+    async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
         ((probabilities, next_state),) = self._detector.detect([(pcm, state)])
         return probabilities, next_state
 

@@ -118,7 +118,7 @@ def test_speech_without_a_pause_is_cut_where_it_is_weakest(weakest: int) -> None
 class Loudness:
     """Speech where the samples are not zero; counts what it is asked."""
 
-    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+    async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
         loud = np.abs(pcm.reshape(-1, ACTIVITY_FRAME_SAMPLES)).max(axis=1) > 0
         return loud.astype(np.float32), state
 

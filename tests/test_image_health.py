@@ -7,7 +7,8 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from redis import Redis
@@ -33,12 +34,41 @@ def wait_until_healthy(process: subprocess.Popen[bytes], command: Sequence[str],
         time.sleep(0.2)
 
 
-def test_triton_is_healthy_also_with_a_model_that_fails(tmp_path: Path) -> None:
+def test_triton_is_healthy_when_one_model_is_loaded_and_another_fails(tmp_path: Path) -> None:
     """By the flags and the health check of the image, over the Triton from pip."""
-    model = tmp_path / "models" / "broken"
+    write_model(tmp_path / "models" / "broken", "raise RuntimeError('This version fails.')\n")
+    write_model(tmp_path / "models" / "sound", "class TritonPythonModel:\n    def execute(self, requests): ...\n")
+    with triton_of_the_image(tmp_path) as (process, address):
+        health = health_of(address, *TRITON.health_command[2:])
+        wait_until_healthy(process, health, {})
+        assert is_healthy(health_of(address, "--loaded=sound"))
+        assert not is_healthy(health_of(address, "--loaded=sound", "--loaded=broken"))
+        assert not is_healthy(health_of(address, "--loaded=absent"))
+    assert not is_healthy(health)
+
+
+def test_triton_is_not_healthy_without_a_model(tmp_path: Path) -> None:
+    write_model(tmp_path / "models" / "broken", "raise RuntimeError('This version fails.')\n")
+    with triton_of_the_image(tmp_path) as (process, address):
+        wait_until_healthy(process, health_of(address), {})
+        assert not is_healthy(health_of(address, *TRITON.health_command[2:]))
+
+
+def write_model(model: Path, program: str) -> None:
     (model / "1").mkdir(parents=True)
-    (model / "1" / "model.py").write_text("raise RuntimeError('This version fails.')\n")
-    (model / "config.pbtxt").write_text('name: "broken"\nbackend: "python"\n')
+    (model / "1" / "model.py").write_text(program)
+    (model / "config.pbtxt").write_text(f'name: "{model.name}"\nbackend: "python"\n')
+
+
+def health_of(address: str, *options: str) -> list[str]:
+    assert TRITON.health_command[:2] == ["python3", "/opt/tritone/health.py"]
+    assert ("COPY", "docker/triton_health.py /opt/tritone/health.py") in TRITON.steps
+    return [sys.executable, str(PROJECT / "docker" / "triton_health.py"), address, *options]
+
+
+@contextmanager
+def triton_of_the_image(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """It, and the address of its gRPC."""
     grpc, metrics = free_ports(2)
     local = TritonServer(tmp_path, tmp_path / "models", grpc, metrics)
     other = {"--grpc-port": grpc, "--metrics-port": metrics, "--model-repository": tmp_path / "models"}
@@ -47,18 +77,14 @@ def test_triton_is_healthy_also_with_a_model_that_fails(tmp_path: Path) -> None:
     ]
     kept = [flag for flag in local.command() if split(flag)[0] in ("--backend-directory", "--backend-config")]
     command = [local.command()[0], *flags, *kept, "--grpc-address=127.0.0.1", "--metrics-address=127.0.0.1"]
-    assert TRITON.health_command == ["python3", "/opt/tritone/health.py"]
-    assert ("COPY", "docker/triton_health.py /opt/tritone/health.py") in TRITON.steps
-    health = [sys.executable, str(PROJECT / "docker" / "triton_health.py"), f"127.0.0.1:{grpc}"]
-    assert not is_healthy(health)
+    assert not is_healthy(health_of(f"127.0.0.1:{grpc}"))
     process = subprocess.Popen(command, env=local.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until_healthy(process, health, {})
+        yield process, f"127.0.0.1:{grpc}"
     finally:
         process.terminate()
         process.wait(START_TIMEOUT_S)
         local.clean_up()
-    assert not is_healthy(health)
 
 
 def split(flag: str) -> tuple[str, str, str]:

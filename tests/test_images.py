@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 from api import __version__
 from api.cli import _parser
+from api.http.health import READY_WITHIN_S
 from api.local.triton_server import SHARED_PROCESSORS, TritonServer
 from api.settings import Settings, environment_name, from_env
 from tests.conftest import Stack
@@ -209,6 +210,13 @@ def test_who_waits_for_whom_and_who_reaches_whom() -> None:
     assert networks["inside"]["internal"]
     for name in ("triton", "redis", "postgres"):
         assert set(SERVICES[name]["networks"]) == {"inside"}
+
+
+def test_the_api_is_healthy_for_as_long_as_requests_wait_for_triton() -> None:
+    asked = SERVICES["api"]["healthcheck"]
+    settings = from_env({**environment_of(SERVICES["api"]), "REDIS_URL": ""})
+    assert asked["retries"] * int(asked["interval"].removesuffix("s")) >= settings.triton_patience_s
+    assert int(asked["timeout"].removesuffix("s")) > READY_WITHIN_S
 
 
 def test_without_a_gpu() -> None:

@@ -49,7 +49,7 @@ class Told:
     def __init__(self, spoken: Sequence[Spoken]) -> None:
         self._spoken = spoken
 
-    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+    async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
         first, count = int(state[0]), pcm.size // ACTIVITY_FRAME_SAMPLES
         middles = (np.arange(first, first + count) + 0.5) * FRAME_S
         speech = sum(((start <= middles) & (middles < end)).astype(np.float32) for start, end, _ in self._spoken)
@@ -226,7 +226,7 @@ def ratios(tmp_path_factory: pytest.TempPathFactory) -> Ratios:
     )
 
     class Served:
-        async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+        async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
             ((probabilities, next_state),) = engine.detect([(pcm, state)])
             return probabilities, next_state
 

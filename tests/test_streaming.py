@@ -51,7 +51,7 @@ class Ear(FakeVoiceActivity):
     def samples(self) -> int:
         return sum(pcm.size for pcm in self.heard)
 
-    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+    async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
         await asyncio.sleep(self.delay_s)
         self.heard.append(pcm)
         return await super().detect(pcm, state)

@@ -45,6 +45,8 @@ BYTES_PER_SAMPLE = 2
 ERROR_OUTPUT_BYTES = 4096
 PIPE_BYTES = 64 * 1024
 OPEN_FILES = 32
+BEHIND_SPEECH = 10
+"""How much nicer a decoder is than what live speech waits for."""
 MAX_CHANNELS = 8
 STEREO = 2
 # Magic number, where the samples start, how many bytes, encoding, rate, channels: the one header that says little more.
@@ -216,6 +218,8 @@ def _restrict(pid: int, limits: DecoderLimits) -> None:
             _, hard = resource.prlimit(pid, kind)
             limit = value if hard == resource.RLIM_INFINITY else min(value, hard)
             resource.prlimit(pid, kind, (limit, limit))
+    with suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, pid, BEHIND_SPEECH)
 
 
 async def _blocks(decoder: _Decoder, channels: int, samples: str) -> AsyncIterator[Pcm]:

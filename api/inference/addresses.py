@@ -6,6 +6,8 @@ import asyncio
 import re
 import socket
 from collections.abc import Awaitable, Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -16,6 +18,8 @@ MAX_ADDRESSES: Final = 64
 HOST: Final = r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,62})\.)*[A-Za-z0-9_][A-Za-z0-9_-]{0,62}\.?"
 ADDRESS: Final = re.compile(rf"(?:\[(?P<v6>[0-9A-Fa-f:.]{{2,45}})\]|(?P<host>{HOST})):(?P<port>[0-9]{{1,5}})")
 MAX_NAME_CHARS: Final = 253
+# Threads of their own: a name server that hangs must not keep others from theirs.
+LOOKUPS: Final = ThreadPoolExecutor(4, thread_name_prefix="lookup")
 
 
 class Address(NamedTuple):
@@ -72,7 +76,8 @@ async def resolved(address: Address) -> Collection[Address]:
     except ValueError:
         pass
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        look_up = partial(socket.getaddrinfo, address.host, address.port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(LOOKUPS, look_up)
     except UnicodeError as error:
         raise OSError(f"{address.host!r} is no name: {error}") from error
     for family in (socket.AF_INET, socket.AF_INET6):

@@ -59,8 +59,9 @@ class SpeechRecognizer(Protocol):
 
 
 class VoiceActivityDetector(Protocol):
-    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
-        """Probability of speech per frame of 512 samples, and the state to hand in with the audio that follows."""
+    async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
+        """Probability of speech per frame of 512 samples, and the state to hand in with the audio that follows. `live`
+        audio goes before what waits."""
         ...
 
 

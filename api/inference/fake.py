@@ -117,7 +117,7 @@ class FakeRecognizer(Busy):
 class FakeVoiceActivity:
     """Loud is speech."""
 
-    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+    async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
         frames = np.abs(pcm.reshape(-1, ACTIVITY_FRAME_SAMPLES).astype(np.float32)).mean(axis=1)
         return (frames > LOUD).astype(np.float32), state
 
@@ -140,9 +140,7 @@ class FakeSpeakers(Busy):
         active[:, columns[1]] = loudness > LOUDER
         return active
 
-    async def embed(
-        self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False
-    ) -> Voices:
+    async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         self.embedded += 1
         await self.work()
         loudness = _loudness(pcm)

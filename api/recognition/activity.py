@@ -74,7 +74,7 @@ class VoiceActivity:
         rest = -audio.size % ACTIVITY_FRAME_SAMPLES
         whole = np.pad(audio, (0, rest)) if rest else audio
         with stage("activity", live=self._live):
-            probabilities, self._state = await self._detector.detect(whole, self._state)
+            probabilities, self._state = await self._detector.detect(whole, self._state, live=self._live)
         self._audio.append(audio)
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         self.heard += audio.size

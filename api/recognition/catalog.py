@@ -95,9 +95,7 @@ def _diarization(deployments: list[Deployment]) -> DiarizationPlan | None:
     if SPEAKER_SEGMENTATION not in serving or SPEAKER_EMBEDDING not in serving:
         return None
     segmentation, embedding = serving[SPEAKER_SEGMENTATION], serving[SPEAKER_EMBEDDING]
-    return DiarizationPlan(
-        segmentation.card.step_s, embedding.card.clustering, segmentation.version, embedding.version
-    )
+    return DiarizationPlan(segmentation.card.step_s, embedding.card.clustering, segmentation.version, embedding.version)
 
 
 def _speech_models(deployments: list[Deployment], aliases: Mapping[str, str]) -> list[SpeechModel]:
@@ -112,6 +110,7 @@ def _speech_models(deployments: list[Deployment], aliases: Mapping[str, str]) ->
 
     def model(id_: str, served_by: str) -> SpeechModel:
         return SpeechModel(id_, served_by, serving[served_by].version, serving[served_by].card)
+
     # A model that is being loaded is worth waiting for; its alias must not answer in its place.
     free = {alias: id_ for alias, id_ in aliases.items() if alias not in _ids(deployments)}
     aliased = [model(alias, id_) for alias, id_ in free.items() if id_ in serving]

@@ -69,9 +69,7 @@ class OnlineSpeakers:
         masks, who = embedding_masks(active)
         if not len(who):
             return []
-        voices = await self._models.embed(
-            pcm, masks, features=False, version=self._plan.embedding_version, live=True
-        )
+        voices = await self._models.embed(pcm, masks, features=False, version=self._plan.embedding_version, live=True)
         if self._version not in (None, voices.version):
             raise InferenceFailed("Another version of the speaker embedding took over in the middle.")
         self._version = voices.version

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +30,8 @@ JUDGES = {TEXT_ANALYSIS, TRANSLATOR, VOICE_CLONER}
 
 AWAY = "The inference server is not available right now. Try again later."
 HUNG = "It does not answer any more."
+MOST_DEATHS = 2
+ANYWHERE: AbstractAsyncContextManager[Any] = nullcontext()
 
 T = TypeVar("T")
 Call = Callable[[InferenceServerClient, str, dict[str, str]], Awaitable[T]]
@@ -60,10 +62,18 @@ class Channel:
         self._patience_s = patience_s
 
     async def infer(
-        self, model: str, inputs: list[InferInput], outputs: list[str], *, version: str = "", priority: int = 0
+        self,
+        model: str,
+        inputs: list[InferInput],
+        outputs: list[str],
+        *,
+        version: str = "",
+        priority: int = 0,
+        place: AbstractAsyncContextManager[Any] = ANYWHERE,
     ) -> Any:
-        """Of the version that takes new work, where none is named. Raises InferenceUnavailable, InferenceFailed, and
-        InvalidRequest where the model is one that judges."""
+        """Of the version that takes new work, where none is named. Each attempt is made in a `place`, and the pauses
+        between them are not. Raises InferenceUnavailable, InferenceFailed, and InvalidRequest where the model is one
+        that judges."""
         requested = [InferRequestedOutput(name) for name in outputs]
 
         def send(client: InferenceServerClient, of: str, headers: dict[str, str]) -> Awaitable[Any]:
@@ -79,40 +89,48 @@ class Channel:
             return answer
 
         try:
-            result, held = await self.patiently(ModelVersion(model, version), send)
+            result, held = await self.patiently(ModelVersion(model, version), send, place)
         except InferenceServerException as error:
             raise self.failure(model, error) from error
         held.close()
         return result
 
-    async def patiently(self, asked: ModelVersion, call: Call[T]) -> tuple[T, ExitStack]:
+    async def patiently(
+        self, asked: ModelVersion, call: Call[T], place: AbstractAsyncContextManager[Any] = ANYWHERE
+    ) -> tuple[T, ExitStack]:
         """The result of the first attempt that has one; the last failure is raised as it is.
 
         Until what comes with the result is closed, the call counts as work of its endpoint: an answer may still be
         under way. Patience is spent on pauses alone: a call that was long in the queue of a server that died has all of
-        it left.
+        it left. A call under which the model's process has died twice is not tried a third time: it may be the reason.
         """
         waited, pause = 0.0, FIRST_PAUSE_S
         tried: set[Endpoint] = set()
         trouble: Trouble | None = None
+        deaths = 0
         failure: tuple[str, str | None] = ("", None)  # its parts: the error itself holds what was sent
         await self.fleet.wake()
         while True:
-            endpoint, version = await self._place(asked, tried)
-            if endpoint is not None:
-                if trouble is not None:
-                    TRITON_RETRIES.labels(trouble).inc()
-                tried.add(endpoint)
-                try:
-                    return await self._attempt(endpoint, asked, version, call)
-                except Evicted:
-                    trouble, failure = "hung", (HUNG, UNAVAILABLE)
-                except InferenceServerException as error:
-                    trouble, failure = trouble_of(error), (error.message(), error.status())
-                    if trouble is None:
-                        raise
-                    endpoint.failed(version, trouble, error)
-                continue
+            async with place:
+                endpoint, version = await self._place(asked, tried)
+                if endpoint is not None:
+                    if trouble is not None:
+                        TRITON_RETRIES.labels(trouble).inc()
+                    tried.add(endpoint)
+                    was_dead = endpoint.has_crashed(version)
+                    try:
+                        return await self._attempt(endpoint, asked, version, call)
+                    except Evicted:
+                        trouble, failure = "hung", (HUNG, UNAVAILABLE)
+                    except InferenceServerException as error:
+                        trouble, failure = trouble_of(error), (error.message(), error.status())
+                        if trouble is None:
+                            raise
+                        endpoint.failed(version, trouble, error)
+                    deaths += trouble == "crashed" and not was_dead
+                    if deaths == MOST_DEATHS:
+                        raise InferenceFailed(f"The process of the model {asked.name} has died of it twice.")
+                    continue
             if waited + pause > self._patience_s:
                 if tried:
                     raise InferenceServerException(*failure)

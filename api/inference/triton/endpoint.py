@@ -175,6 +175,11 @@ class Endpoint:
         if trouble == "crashed":
             self._crashes[version] = _now()
 
+    @property
+    def is_well(self) -> bool:
+        """It is up, and answered the last look."""
+        return self.is_up and not self._missed
+
     def ready_versions(self) -> list[ModelVersion]:
         return [ModelVersion(name, version) for name, versions in self.ready.items() for version in versions]
 
@@ -208,9 +213,10 @@ class Endpoint:
         asked = _now() - max_age_s
         async with self._looking:
             if self._look_began < asked:
-                self._look_began = _now()
+                began = _now()
                 self._look_soon.clear()
                 await self._look()
+                self._look_began = began  # not before: whoever looks may be cancelled
 
     async def _look(self) -> None:
         """Only at what is ready: the rest Triton would look up in the repository, which may be a bucket."""
@@ -240,6 +246,8 @@ class Endpoint:
 
     async def survey(self) -> Collection[ModelVersion]:
         """All that its repository has, ready or not; nothing where it cannot be read."""
+        if not self.is_well:
+            return ()
         try:
             return await self._index(SURVEY_TIMEOUT_S, ready=False)
         except grpc.aio.AioRpcError as error:
@@ -264,7 +272,8 @@ class Endpoint:
 
     def _mark(self, *, up: bool) -> None:
         self.is_up = up
-        self.cards.clear()  # it may come back with others
+        if up:
+            self.cards.clear()  # it may have come back with others
         if not self._private:
             TRITON_ENDPOINT_UP.labels(self.label).set(up)
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextvars import Context
 from typing import Final
 
-from api.errors import ShuttingDown, TritoneError
+from api.errors import InferenceUnavailable, ShuttingDown, TritoneError
 from api.inference.addresses import Address, Resolver
 from api.inference.base import ModelVersion, VersionChoices
 from api.inference.triton.endpoint import Endpoint
@@ -49,7 +49,8 @@ class Fleet:
         self._endpoints: dict[Address, Endpoint] = {}
         self._leaving: dict[Address, Endpoint] = {}  # names stand for them no more; they finish what they have begun
         self._watches: dict[Address, asyncio.Task[None]] = {}
-        self._chosen: Mapping[str, str] = {}
+        self._chosen: Mapping[str, str] | None = {} if choices is None else None
+        self._lookups: dict[Address, asyncio.Future[Collection[Address]]] = {}
         self._chosen_at = self._resolved_at = self._used_at = -math.inf
         self._keeper: asyncio.Task[None] | None = None
         self._waking = asyncio.Lock()
@@ -88,6 +89,9 @@ class Fleet:
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
+        for lookup in self._lookups.values():
+            lookup.cancel()
+        await asyncio.gather(*self._lookups.values(), return_exceptions=True)
         await asyncio.gather(*(endpoint.close() for endpoint in self._all().values()))
         self._endpoints, self._leaving = {}, {}
 
@@ -96,10 +100,15 @@ class Fleet:
         return asked if asked.version else ModelVersion(asked.name, self.serving(asked.name))
 
     def serving(self, model: str) -> str:
-        """Which version takes new work: the chosen one if it is ready anywhere, or else the newest that is."""
+        """Which version takes new work: the chosen one if it is ready anywhere, or else the newest that is. Raises
+        InferenceUnavailable where nobody can say which was chosen."""
         up = [endpoint for endpoint in self.endpoints if endpoint.is_up]
         ready = {version for endpoint in up or self.endpoints for version in endpoint.ready.get(model, ())}
-        chosen = self._chosen.get(model)
+        if self._chosen is None and len(ready) > 1:
+            raise InferenceUnavailable(
+                f"Which version of {model} serves is not known yet. Try again later.", RETRY_AFTER_S
+            )
+        chosen = (self._chosen or {}).get(model)
         return chosen if chosen is not None and chosen in ready else max(ready, key=int, default="")
 
     def place(self, version: ModelVersion, tried: Collection[Endpoint] = ()) -> Endpoint | None:
@@ -175,24 +184,29 @@ class Fleet:
         self._leaving = {address: of for address, of in everyone.items() if address not in self._endpoints}
 
     async def _find_those_of(self, address: Address) -> None:
+        lookup = self._lookups.get(address)
+        if lookup is None:
+            lookup = self._lookups[address] = asyncio.ensure_future(self._resolve(address))
         try:
             async with asyncio.timeout(RESOLVE_TIMEOUT_S):
-                found = await self._resolve(address)
+                found = await asyncio.shield(lookup)  # one that takes longer is waited for again, and not begun twice
         except OSError as error:  # a timeout is one
             found = []
             log.warning("The address of %s was not found: %s", address.host, error)
+        if lookup.done():
+            self._lookups.pop(address, None)
         if found:
             self._known[address] = found
 
     async def _ask_choices(self, max_age_s: float = CHOICES_EVERY_S) -> None:
         if self._choices is None or _now() - self._chosen_at < max_age_s:
             return
-        self._chosen_at = _now()
         try:
             async with asyncio.timeout(CHOICES_TIMEOUT_S):
                 self._chosen = await self._choices.chosen()
         except (TritoneError, TimeoutError) as error:
             log.warning("Which versions were chosen is not known, what was known goes on: %s", error)
+        self._chosen_at = _now()  # not before: whoever asks may be cancelled
 
 
 async def _cancelled(tasks: Collection[asyncio.Task[None]]) -> None:

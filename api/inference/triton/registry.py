@@ -17,7 +17,7 @@ from api.inference.triton.endpoint import Endpoint
 
 log = logging.getLogger(__name__)
 
-CARD_TIMEOUT_S: Final = 5.0
+CARD_TIMEOUT_S: Final = 2.0
 CARD: Final = "card"
 """The parameter of a model's config; `card:N` is that of version N, where versions differ."""
 
@@ -55,7 +55,7 @@ class TritonRegistry:
         known = [endpoint.cards[version] for endpoint in ready if version in endpoint.cards]
         if known:
             return known[0]
-        for endpoint in ready:
+        for endpoint in sorted(ready, key=lambda endpoint: not endpoint.is_well):
             try:
                 answer = await endpoint.client.get_model_config(*version, client_timeout=CARD_TIMEOUT_S)
             except InferenceServerException as error:

@@ -45,10 +45,14 @@ class TritonSpeech:
             tensor("PCM", pcm[None], "INT16"),
             strings("OPTIONS", [self._encoder.encode(options)]),
         ]
-        async with self._place(live):
-            result = await self._channel.infer(
-                model.name, inputs, ["RECOGNITION"], version=model.version, priority=LIVE_PRIORITY if live else 0
-            )
+        result = await self._channel.infer(
+            model.name,
+            inputs,
+            ["RECOGNITION"],
+            version=model.version,
+            priority=LIVE_PRIORITY if live else 0,
+            place=self._place(live),
+        )
         try:
             return self._decoder.decode(result.as_numpy("RECOGNITION").item())
         except msgspec.MsgspecError as error:
@@ -56,9 +60,11 @@ class TritonSpeech:
                 f"The model {model.name} answered with something that is no recognition: {error}"
             ) from error
 
-    async def detect(self, pcm: Pcm, state: Floats) -> tuple[Floats, Floats]:
+    async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
         inputs = [tensor("PCM", pcm[None], "INT16"), tensor("STATE", state[None], "FP32")]
-        result = await self._channel.infer(VOICE_ACTIVITY, inputs, ["PROBABILITIES", "NEXT_STATE"])
+        result = await self._channel.infer(
+            VOICE_ACTIVITY, inputs, ["PROBABILITIES", "NEXT_STATE"], priority=LIVE_PRIORITY if live else 0
+        )
         probabilities, next_state = result.as_numpy("PROBABILITIES"), result.as_numpy("NEXT_STATE")
         if probabilities.shape != (1, pcm.size // ACTIVITY_FRAME_SAMPLES) or next_state.shape != (1, state.size):
             raise InferenceFailed(f"The model {VOICE_ACTIVITY} answered with tensors of the wrong size.")
@@ -66,8 +72,9 @@ class TritonSpeech:
 
     async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
         inputs = [tensor("PCM", pcm[None], "INT16")]
-        async with self._place(live):
-            result = await self._channel.infer(SPEAKER_SEGMENTATION, inputs, ["ACTIVITY"], version=version)
+        result = await self._channel.infer(
+            SPEAKER_SEGMENTATION, inputs, ["ACTIVITY"], version=version, place=self._place(live)
+        )
         active = result.as_numpy("ACTIVITY")
         if active.shape != (1, SPEAKER_FRAMES, LOCAL_SPEAKERS):
             raise InferenceFailed(f"The model {SPEAKER_SEGMENTATION} answered with a tensor of the wrong size.")
@@ -77,8 +84,7 @@ class TritonSpeech:
     async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         inputs = [tensor("PCM", pcm[None], "INT16"), tensor("MASKS", masks[None], "UINT8")]
         outputs = ["EMBEDDINGS", "PLDA"] if features else ["EMBEDDINGS"]
-        async with self._place(live):
-            result = await self._channel.infer(SPEAKER_EMBEDDING, inputs, outputs, version=version)
+        result = await self._channel.infer(SPEAKER_EMBEDDING, inputs, outputs, version=version, place=self._place(live))
         found: list[Floats] = [result.as_numpy(name)[0] for name in outputs]
         if not all(of.ndim == 2 and len(of) == len(masks) and np.isfinite(of).all() for of in found):
             raise InferenceFailed(
@@ -88,8 +94,7 @@ class TritonSpeech:
 
     async def enhance(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
         inputs = [tensor("PCM", samples[None], "FP32"), tensor("STATE", state[None], "FP32")]
-        async with self._windows:
-            result = await self._channel.infer(SPEECH_ENHANCER, inputs, ["ENHANCED", "NEXT_STATE"])
+        result = await self._channel.infer(SPEECH_ENHANCER, inputs, ["ENHANCED", "NEXT_STATE"], place=self._windows)
         enhanced, next_state = result.as_numpy("ENHANCED"), result.as_numpy("NEXT_STATE")
         if enhanced.shape != (1, samples.size) or next_state.shape != (1, state.size):
             raise InferenceFailed(f"The model {SPEECH_ENHANCER} answered with tensors of the wrong size.")
@@ -99,8 +104,7 @@ class TritonSpeech:
 
     async def speak(self, reference: Pcm, options: SpeechOptions) -> Floats:
         inputs = [tensor("REFERENCE", reference[None], "INT16"), strings("OPTIONS", [self._encoder.encode(options)])]
-        async with self._windows:
-            result = await self._channel.infer(VOICE_CLONER, inputs, ["SPEECH"])
+        result = await self._channel.infer(VOICE_CLONER, inputs, ["SPEECH"], place=self._windows)
         speech = result.as_numpy("SPEECH")
         if speech.ndim != 2 or len(speech) != 1 or not np.isfinite(speech).all():
             raise InferenceFailed(f"The model {VOICE_CLONER} answered with something that is no sound.")
