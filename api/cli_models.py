@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -79,10 +80,6 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         for line in asyncio.run(_lines(arguments)):
             print(line)
-    except TritoneError as error:
-        for note in getattr(error, "__notes__", ()):
-            print(note)
-        raise
     except asyncio.CancelledError:  # by SIGTERM
         return 143
     return 0
@@ -115,6 +112,10 @@ def _named(arguments: argparse.Namespace) -> str:
     return f"{arguments.name} version {arguments.version}" if arguments.version else str(arguments.name)
 
 
+def _warn(text: str) -> None:
+    print(f"tritone: {text}", file=sys.stderr, flush=True)
+
+
 def _cancel(task: asyncio.Task[Any] | None) -> None:
     if task is not None:
         task.cancel()
@@ -135,19 +136,21 @@ async def _deployer(arguments: argparse.Namespace) -> AsyncIterator[tuple[Deploy
     settings = from_env()
     url = database_url(settings.database_url, settings.home)
     require_file(url)
-    database, tritons = Database(url), Tritons(await addresses(settings.triton_url), arguments.timeout)
+    found, unknown = await addresses(settings.triton_url)
+    database, tritons = Database(url), Tritons(found, arguments.timeout, unknown)
     try:
         await database.check()
         repository = ModelRepository(arguments.repository)
-        yield Deployer(database, tritons, repository, settings.lease_s), repository
+        yield Deployer(database, tritons, repository, settings.lease_s, _warn), repository
     finally:
         await tritons.close()
         await database.close()
 
 
 async def _list(deployer: Deployer, repository: ModelRepository) -> list[str]:
-    models = {model.name: model for model in await deployer.models()}
-    lines = list[str]()
+    found, away = await deployer.models()
+    models = {model.name: model for model in found}
+    lines = [f"({reason})" for reason in away.values()]
     try:
         stored = await repository.models()
     except TritoneError as error:

@@ -12,6 +12,9 @@ from typing import Any
 import helm_python as helm
 import yaml
 
+from api.app import create_app
+from api.settings import Settings
+
 PROJECT = Path(__file__).resolve().parent.parent
 CHART = PROJECT / "helm"
 RELEASE, NAMESPACE = "demo", "speech"
@@ -140,6 +143,12 @@ def render_values(values: dict[str, Any]) -> Render:
         if manifest
     ]
     return Render(chart().merge_values(values), manifests, texts["tritone/templates/NOTES.txt"])
+
+
+@functools.cache
+def routes() -> set[str]:
+    settings = Settings(secret="s", database_url="sqlite:///unused.db")
+    return {route.path for route in create_app(settings).routes}
 
 
 def every_manifest() -> Iterator[Manifest]:

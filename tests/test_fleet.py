@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tritonclient.grpc import InferenceServerClient, service_pb2_grpc
 
-from api.errors import InferenceUnavailable, StorageUnavailable
+from api.errors import InferenceFailed, InferenceUnavailable, StorageUnavailable
 from api.inference.addresses import Address, parse_address, parse_addresses, resolved
 from api.inference.base import Deployment, ModelVersion
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE, DecodingOptions
@@ -32,6 +32,7 @@ from tests.test_language_clients import ASKED, END, ONE, FakeTriton
 
 HEARD, ONLY_B, ACTIVITY = "whisper-both", "whisper-b", "voice_activity"
 RATE_HZ = 16_000
+POISON = 666  # as many samples, and the model below ends
 CONFIG = """
 name: "%(name)s"
 backend: "python"
@@ -48,7 +49,7 @@ parameters { key: "card:2" value { string_value: '{"kind": "%(kind)s", "name": "
 """
 # Says who it is and of which version, after as many seconds as there is audio.
 MODEL = """
-import json, time
+import json, os, time
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
@@ -58,6 +59,8 @@ class TritonPythonModel:
         self.version = args["model_version"]
 
     def execute(self, requests):
+        if any(pb_utils.get_input_tensor_by_name(request, "PCM").as_numpy().size == 666 for request in requests):
+            os._exit(1)
         pcm = [pb_utils.get_input_tensor_by_name(request, "PCM").as_numpy() for request in requests]
         time.sleep(max(samples.size for samples in pcm) / 16000)
         return [pb_utils.InferenceResponse(self.answer(samples)) for samples in pcm]
@@ -243,11 +246,16 @@ class Chosen:
     choices: Mapping[str, str]
     away: bool = False
     in_vain: int = 0
+    answered: int = 0
+
+    def is_asked(self) -> bool:
+        return self.answered > 0
 
     async def chosen(self) -> Mapping[str, str]:
         if self.away:
             self.in_vain += 1
             raise StorageUnavailable("It is away.", 1)
+        self.answered += 1
         return self.choices
 
 
@@ -278,6 +286,14 @@ def test_one_version_takes_new_work(pair: Pair) -> None:
             assert serving(await deployed(inference)) == {f"{HEARD} 2", f"{ACTIVITY} 1", f"{ONLY_B} 1"}
             choices.choices, choices.away = {}, False
             await until(lambda: said_of(inference, "A2"))
+        unknown = Chosen({ACTIVITY: "1"}, away=True)
+        async with fleet(pair.url, choices=unknown) as inference:
+            assert await hear(inference, model=ONLY_B) == "B1"
+            with pytest.raises(InferenceUnavailable, match="not known yet"):
+                await detect(inference)
+            unknown.away = False
+            await until(unknown.is_asked)
+            assert {await detect(inference) for _ in range(10)} == {"A1", "B1"}
 
     async def said_of(inference: TritonInference, who: str) -> bool:
         return await detect(inference) == who
@@ -389,6 +405,20 @@ def test_a_model_that_died_everywhere_is_said_to_have(pair: Pair) -> None:
     asyncio.run(run())
 
 
+def test_what_kills_a_model_twice_kills_it_no_more(pair: Pair) -> None:
+    async def run() -> None:
+        async with fleet(pair.url) as inference:
+            with pytest.raises(InferenceFailed, match="has died of it twice"):
+                await hear(inference, POISON / RATE_HZ)
+            assert set(await asyncio.gather(*(hear(inference, model=ONLY_B) for _ in range(3)))) == {"B1"}
+
+    asyncio.run(run())
+    for triton in (pair.a, pair.b):
+        triton.kill()
+        triton.start(HEARD, ACTIVITY)
+    pair.b.wait_for(ONLY_B)
+
+
 def test_a_version_that_is_not_there_is_waited_for(pair: Pair) -> None:
     async def run() -> None:
         async with fleet(pair.url, patience_s=0.3) as inference:
@@ -403,6 +433,12 @@ def test_a_version_that_is_not_there_is_waited_for(pair: Pair) -> None:
             assert not waiting.done()
             await asyncio.to_thread(client.load_model, ONLY_B)
             assert await waiting == "B1"
+        async with fleet(pair.url, patience_s=5, max_windows=1) as inference:
+            waits = asyncio.gather(*(hear(inference, version="3") for _ in range(4)), return_exceptions=True)
+            await asyncio.sleep(0.1)
+            await hear(inference)
+            assert not waits.done(), "who waits for a version holds no place"
+            await waits
 
     with InferenceServerClient(pair.b.address) as client:
         asyncio.run(run())

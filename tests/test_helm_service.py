@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
-import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
-import promql_parser
 import pytest
 
-from api.app import create_app
 from api.cli_models import REPOSITORY_VARIABLE
-from api.http.errors import REASONS
-from api.http.health import READY_WITHIN_S
-from api.http.observation import OUR_FAULT, PROBES
-from api.inference.triton.trouble import Trouble
 from api.local.triton_server import TritonServer
 from api.local.up import DEMO_CLIP
-from api.metrics import REGISTRY
-from api.server import GIVE_BACK_S
 from api.settings import CONFIDENTIAL, Settings, environment_name, from_env
 from tests.helm_chart import (
     CHART,
     NAMESPACE,
     PROJECT,
-    SECRETS,
     VALUES,
-    every_manifest,
     merged,
     render,
-    render_values,
+    routes,
 )
-from tests.images import SERVICES, TRITON
 from tests.running import start_fake_service, stop_fake_service
 
 SETTINGS = {environment_name(field.name): field.name for field in msgspec.structs.fields(Settings)}
@@ -53,20 +40,8 @@ OTHER_VARIABLES = {
 """What our programs read beside secrets and settings: the system, the command line, a script, clouds."""
 OURS = ("tritone-api", "tritone-exporter")
 NOT_PUBLIC = {"/metrics", "/health/live", "/health/ready"}
-TRITONS_METRICS = {
-    *("nv_inference_request_success", "nv_inference_request_failure", "nv_inference_exec_count"),
-    *("nv_inference_queue_duration_us", "nv_inference_pending_request_count"),
-    *("nv_gpu_utilization", "nv_gpu_memory_used_bytes"),
-}
-PROMETHEUS_OWN_METRICS = {"up"}
 
 every_set = pytest.mark.parametrize("name", VALUES)
-
-
-@functools.cache
-def routes() -> set[str]:
-    settings = Settings(secret="s", database_url="sqlite:///unused.db")
-    return {route.path for route in create_app(settings).routes}
 
 
 # How it fits the service
@@ -139,75 +114,6 @@ def test_addresses_are_those_of_services(name: str) -> None:
 
 
 @every_set
-def test_probes_ask_what_there_is(name: str) -> None:
-    for workload in render(name).workloads:
-        for container in workload.containers:
-            ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
-            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
-                asked = container.get(probe, {})
-                assert (not ports) or asked or container["name"] == "redis", f"{container['name']} has no {probe}"
-                if "httpGet" in asked:
-                    assert asked["httpGet"]["port"] in ports
-                    assert asked["httpGet"]["path"] in routes()
-                if "grpc" in asked:
-                    assert asked["grpc"] == {"port": ports["grpc"]}
-            if container["name"] == "api":
-                assert container["readinessProbe"]["httpGet"]["path"] == "/health/ready"
-                assert container["livenessProbe"]["httpGet"]["path"] == "/health/live"
-
-
-@every_set
-def test_the_api_is_ready_for_as_long_as_requests_wait_for_triton(name: str) -> None:
-    rendered = render(name)
-    (api,) = rendered.component("api")
-    probe = api.container("api")["readinessProbe"]
-    assert probe["timeoutSeconds"] > READY_WITHIN_S
-    patience_s = from_env(rendered.environment(api.container("api"))).triton_patience_s
-    assert probe["failureThreshold"] * probe["periodSeconds"] >= patience_s
-
-
-@every_set
-def test_triton_has_started_when_its_models_are_loaded(name: str) -> None:
-    """By the health check of the image, unless its repository is filled later."""
-    rendered = render(name)
-    for triton in rendered.component("triton"):
-        container = triton.container("triton")
-        group = rendered.values["triton"]["groups"][triton.labels["tritone/group"]] or {}
-        on = merged(rendered.values["triton"]["defaults"], group)
-        probe = container["startupProbe"]
-        if on["requireModels"]:
-            assert probe["exec"]["command"] == [
-                *TRITON.health_command[:2],
-                *(f"--loaded={one}" for one in on["models"]),
-            ]
-        else:
-            assert probe["grpc"] == {"port": triton.ports["grpc"]}
-        assert {"grpc"} <= container["livenessProbe"].keys() & container["readinessProbe"].keys()
-
-
-@every_set
-def test_a_roll_out_waits_for_its_models(name: str) -> None:
-    rendered = render(name)
-    export = rendered.values["models"]["export"]
-    needs_s = rendered.values["triton"]["startupS"] + (export["expectedS"] if export["enabled"] else 0)
-    for workload in [*rendered.component("triton"), *rendered.component("api")]:
-        assert workload.manifest["spec"]["progressDeadlineSeconds"] > needs_s
-
-
-@every_set
-def test_the_bundled_are_treated_as_by_compose(name: str) -> None:
-    rendered = render(name)
-    for redis in rendered.component("redis"):
-        (container,) = redis.containers
-        assert container["readinessProbe"]["exec"]["command"] == SERVICES["redis"]["healthcheck"]["test"][1:]
-        filled = container["args"][container["args"].index("--maxmemory") + 1].removesuffix("mb")
-        assert int(filled) < int(container["resources"]["limits"]["memory"].removesuffix("Mi"))
-    for postgresql in rendered.component("postgresql"):
-        minutes, _, seconds = SERVICES["postgres"]["stop_grace_period"].removesuffix("s").partition("m")
-        assert postgresql.spec["terminationGracePeriodSeconds"] == 60 * int(minutes) + int(seconds)
-
-
-@every_set
 def test_triton_calls_nobody_but_who_is_listed(name: str) -> None:
     rendered = render(name)
     listed = rendered.values["networkPolicy"]["tritonEgress"]
@@ -216,48 +122,6 @@ def test_triton_calls_nobody_but_who_is_listed(name: str) -> None:
             guarded = "Egress" in policy["spec"]["policyTypes"]
             assert guarded == (rendered.values["models"]["source"] == "pvc" or bool(listed))
             assert policy["spec"].get("egress", [None])[1:] == listed, "after DNS"
-
-
-@every_set
-def test_keda_counts_the_requests_of_its_group(name: str) -> None:
-    rendered = render(name)
-    for scaled in rendered.of("ScaledObject"):
-        (triton,) = [one for one in rendered.workloads if one.name == scaled["spec"]["scaleTargetRef"]["name"]]
-        (trigger,) = scaled["spec"]["triggers"]
-        groups = set(re.findall(r'tritone_group="([^"]*)"', trigger["metadata"]["query"]))
-        assert groups == {triton.labels["tritone/group"]}
-        (monitor,) = [one for one in rendered.of("ServiceMonitor") if one["metadata"]["name"].endswith("-triton")]
-        assert monitor["spec"]["podTargetLabels"] == ["tritone/group"]
-
-
-def test_the_notes_say_what_is_missing() -> None:
-    assert "trustedProxies" in render("ingress-without-tls").notes
-    assert "trustedProxies" not in render("ingress").notes
-    assert "serviceMonitors" not in render("monitoring").notes
-    for without in ({"rules": {"enabled": True}}, {"prometheusUrl": "http://prometheus:9090"}):
-        values = {"triton": {"defaults": {"autoscaling": {"enabled": "rules" not in without}}}, "monitoring": without}
-        assert "serviceMonitors" in render_values(merged(SECRETS, values)).notes
-
-
-@every_set
-def test_there_is_time_for_what_is_under_way(name: str) -> None:
-    rendered = render(name)
-    (api,) = rendered.component("api")
-    ends_s = from_env(rendered.environment(api.container("api"))).drain_s + GIVE_BACK_S
-    assert api.spec["terminationGracePeriodSeconds"] > pre_stop_s(api.container("api")) + ends_s
-    for triton in rendered.component("triton"):
-        container = triton.container("triton")
-        (flag,) = [flag for flag in container["args"] if flag.startswith("--exit-timeout-secs=")]
-        ends_s = int(flag.partition("=")[2])
-        assert triton.spec["terminationGracePeriodSeconds"] > pre_stop_s(container) + ends_s
-        probe = container["startupProbe"]
-        assert probe["failureThreshold"] * probe["periodSeconds"] >= rendered.values["triton"]["startupS"]
-
-
-def pre_stop_s(container: dict[str, Any]) -> int:
-    program, seconds = container["lifecycle"]["preStop"]["exec"]["command"]
-    assert program == "sleep"
-    return int(seconds)
 
 
 @every_set
@@ -343,70 +207,6 @@ def test_triton_waits_for_what_is_exported(name: str) -> None:
         assert waits == ([markers] if markers else [])
     exported = [container["args"][1:] for job in rendered.component("export") for container in job.containers]
     assert exported == (rendered.values["models"]["export"]["arguments"] if markers else [])
-
-
-# Rules and panels
-
-
-@functools.cache
-def known_metrics() -> set[str]:
-    """As Prometheus stores them, of the API and of Triton."""
-    ours: set[str] = set()
-    for family in REGISTRY.collect():
-        made = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "info": ("_info",)}
-        suffixes = made.get(family.type, ("",))
-        ours |= {f"{family.name}{suffix}" for suffix in suffixes}
-    return ours | TRITONS_METRICS | PROMETHEUS_OWN_METRICS
-
-
-def metrics_in(expression: str) -> set[str]:
-    """Raises ValueError where it is none."""
-    found: set[str] = set()
-
-    def look(node: Any) -> None:
-        if isinstance(node, promql_parser.VectorSelector):
-            found.add(str(node.name))
-        elif isinstance(node, promql_parser.MatrixSelector):
-            found.add(str(node.vector_selector.name))
-
-    promql_parser.walk(promql_parser.parse(expression), look)
-    return found
-
-
-def test_rules_and_panels_ask_for_metrics_that_there_are() -> None:
-    dashboards = {
-        one["data"]["tritone.json"] for one in every_manifest() if one["metadata"]["name"].endswith("-dashboard")
-    }
-    (dashboard,) = map(json.loads, dashboards)
-    panels = [panel for panel in dashboard["panels"] if panel["type"] != "row"]
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
-    expressions = [target["expr"].replace("$__rate_interval", "5m") for panel in panels for target in panel["targets"]]
-    alerts: list[dict[str, Any]] = []
-    for manifest in every_manifest():
-        if manifest["kind"] == "PrometheusRule":
-            alerts += [rule for group in manifest["spec"]["groups"] for rule in group["rules"]]
-        if manifest["kind"] == "ScaledObject":
-            (trigger,) = manifest["spec"]["triggers"]
-            assert trigger["type"] == "prometheus"
-            assert float(trigger["metadata"]["threshold"]) > 0
-            expressions.append(trigger["metadata"]["query"])
-    by_name = {rule["alert"]: rule["expr"] for rule in alerts}
-    assert {"TritoneHasNoTriton", "TritoneLimitsAreNotShared"} <= by_name.keys()
-    (apart,) = re.findall(r'route!~"([^"]+)"', by_name["TritoneFails"])
-    assert {route for route in routes() if re.fullmatch(apart, route)} == PROBES
-    (failing,) = re.findall(r'status=~"([^"]+)"', by_name["TritoneFails"])
-    assert OUR_FAULT in failing.split("|")
-    for rule in alerts:
-        assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}
-        expressions.append(rule["expr"])
-        reasons = set(re.findall(r'reason="(\w+)"', rule["expr"]))
-        assert reasons <= {*REASONS.values(), *get_args(Trouble)}, rule["alert"]
-        asked = set(re.findall(r'route="([^"]+)"', rule["expr"]))
-        assert asked <= routes(), rule["alert"]
-    for expression in expressions:
-        names = metrics_in(expression)
-        assert names, expression
-        assert names <= known_metrics(), expression
 
 
 # What its shell scripts do

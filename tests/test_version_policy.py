@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -79,6 +80,19 @@ def test_what_takes_new_work_or_is_in_use_is_kept(ready: set[int], choice: Choic
     else:
         assert kept <= {model.serving} | used.keys()
     assert model.places == (["a"] if ready else ["a", "b"])
+
+
+@given(
+    state=st.sampled_from(["READY", "LOADING", "UNAVAILABLE", "UNLOADING"]),
+    reason=st.sampled_from(["", "unloaded", "no memory"]),
+)
+def test_where_a_version_failed_or_comes_it_is_not_given_up(state: str, reason: str) -> None:
+    """As in a Triton that has just been started again."""
+    standings = {"a": {1: Standing("READY", "")}, "b": {1: Standing(state, reason)}, "c": {}}
+    model = Model("m", standings, None, {})
+    wanted = state in ("READY", "LOADING") or (state == "UNAVAILABLE" and reason == "no memory")
+    assert model.places == (["a", "b"] if wanted else ["a"])
+    assert model.is_ready_everywhere(1) == (state == "READY" or not wanted)
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -158,6 +172,24 @@ def test_one_at_a_time_changes_a_model(any_database: Database) -> None:
         async with any_database.writing() as c:
             await choices.unlock(c, "m", loser)
         await lock(winner, NOW)
+        await any_database.close()
+
+    asyncio.run(run())
+
+
+def test_a_lock_that_ran_out_goes_to_one_of_those_who_wait_for_it(any_database: Database) -> None:
+    async def run() -> None:
+        async def lock(holder: UUID, now: datetime) -> None:
+            async with any_database.writing() as c:
+                await choices.lock(c, "m", holder, LEASE, now)
+
+        await lock(new_id(), NOW - LEASE)
+        async with any_database.writing() as c:
+            await choices.lock(c, "m", new_id(), LEASE, NOW)
+            later = asyncio.create_task(lock(new_id(), NOW))
+            await asyncio.sleep(0.3)  # it has seen the one that ran out, and waits for this transaction
+        with pytest.raises(Conflict, match="Somebody else is changing m"):
+            await later
         await any_database.close()
 
     asyncio.run(run())

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -26,18 +27,22 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+import sqlalchemy as sa
 from google.protobuf import text_format
 from tritonclient.grpc import InferenceServerClient, model_config_pb2
 from websockets.sync.client import connect
 
 from api import cli
 from api.storage.database import database_url
+from api.storage.ids import new_id
 from api.storage.migrate import migrate
+from api.storage.tables import model_choices, model_locks
 from export_scripts import voice_activity, whisper
 from tests.buckets import bucket_with, s3_server  # noqa: F401 (a fixture)
 from tests.business import customer, until
 from tests.running import PROJECT, FakeService, start_fake_service, stop_fake_service
 from tests.served import Served, served
+from tests.servers import free_ports
 
 MODEL = "whisper-demo"
 LEASE_S = 15.0  # on a machine that is busy, a command that is killed is noticed before it runs out
@@ -104,6 +109,12 @@ class Deployed:
         assert (status, err) == (0, "")
         return out
 
+    def warned(self, *arguments: str) -> str:
+        """Of what, though it was done."""
+        status, _, err = self._run(*arguments)
+        assert status == 0, err
+        return err
+
     def refused(self, *arguments: str) -> str:
         """Why."""
         status, out, err = self._run(*arguments)
@@ -126,6 +137,15 @@ class Deployed:
         lines = self.models("list").partition(f"{MODEL}\n")[2].splitlines()
         of_model = itertools.takewhile(lambda line: line.startswith("  "), lines)
         return {int(number): state for number, state in (line.split(maxsplit=1) for line in of_model)}
+
+    def state_in_triton(self, version: int) -> str:
+        with InferenceServerClient(self.triton.address) as client:
+            entries = client.get_model_repository_index().models
+            return next((str(one.state) for one in entries if (one.name, one.version) == (MODEL, str(version))), "")
+
+    @property
+    def database(self) -> sa.Engine:
+        return sa.create_engine(database_url("", self.environment["TRITONE_HOME"]).set(drivername="sqlite"))
 
     def answered(self, version: str) -> int:
         """Windows, since the version was loaded."""
@@ -172,22 +192,37 @@ def test_a_deployment_that_is_broken_off_leaves_the_old_version(deployed: Deploy
 
     def begun(version: int) -> subprocess.Popen[str]:
         process = deployed.start("deploy", MODEL, "--version", str(version))
-        until(lambda: f'"card:{version}"' in deployed.config)
+        until(lambda: deployed.state_in_triton(version) == "LOADING")
+        assert served() == [int(now)], "what is tried is not what a Triton that starts meanwhile would load"
         return process
+
+    def served() -> list[int]:
+        config = text_format.Parse(deployed.config, model_config_pb2.ModelConfig())
+        return list(config.version_policy.specific.versions)
 
     interrupted = begun(21)
     assert "Somebody else is changing whisper-demo right now" in deployed.refused("deploy", MODEL, "--version", "22")
     interrupted.send_signal(signal.SIGINT)
     interrupted.communicate(timeout=60)
     assert interrupted.returncode == 130
-    served = text_format.Parse(deployed.config, model_config_pb2.ModelConfig()).version_policy.specific
-    assert list(served.versions) == [int(now)], "not even where nothing was deployed before is it the newest"
+    assert served() == [int(now)], "not even where nothing was deployed before is it the newest"
     until(lambda: deployed.states()[21] == "only in the repository")
+
+    overtaken = begun(21)
+    with deployed.database.begin() as connection:
+        connection.execute(sa.update(model_locks).values(holder=new_id()))
+    overtaken.send_signal(signal.SIGINT)
+    _, said = overtaken.communicate(timeout=60)
+    assert "Somebody else may have begun to change whisper-demo: nothing was put back" in said
+    until(lambda: deployed.state_in_triton(21) == "READY", 60)
+    with deployed.database.begin() as connection:
+        connection.execute(sa.delete(model_locks))
 
     killed = begun(22)
     killed.kill()
     killed.communicate()
     until(lambda: deployed.states()[22].startswith("ready"), 60)
+    assert served() == [int(now)]
     assert deployed.version_now() == now
     assert "Somebody else is changing" in deployed.refused("rollback", MODEL)
     time.sleep(LEASE_S)
@@ -321,6 +356,17 @@ def test_versions_follow_each_other_out_of_a_bucket(deployed: Deployed, s3_serve
         until(lambda: other.states()[1] == "only in the repository, previous")
         other.models("rollback", MODEL)
         assert other.states() == {1: "ready, takes new work", 2: "ready, previous"}
+        (port,) = free_ports(1)
+        away = f"127.0.0.1:{port}"
+        beside_it = replace(other, environment=environment | {"TRITON_URL": f"{triton.address},{away},no.invalid:8001"})
+        said = beside_it.models("list")
+        assert f"The Triton at {away} does not answer" in said
+        assert "no.invalid:8001 cannot be found" in said
+        assert away in beside_it.refused("deploy", MODEL, "--version", "2")
+        assert beside_it.states()[1] == "ready, takes new work"
+        warned = beside_it.warned("rollback", MODEL)
+        assert f"The Triton at {away} does not answer" in warned
+        assert other.states() == {1: "ready, previous", 2: "ready, takes new work"}
 
 
 def test_a_version_in_use_is_not_taken_away(deployed: Deployed) -> None:
@@ -348,3 +394,9 @@ def test_a_version_in_use_is_not_taken_away(deployed: Deployed) -> None:
     deployed.serves("1")
     deployed.models("load", MODEL, "--version", "2")
     assert deployed.states()[2].startswith("ready, previous")
+    with deployed.database.begin() as connection:  # as if that had been a minute ago
+        connection.execute(sa.update(model_choices).values(changed_at=datetime.now(UTC) - timedelta(minutes=1)))
+    deployed.models("load", MODEL, "--version", "21")
+    states = deployed.states()
+    assert states[2].startswith("ready, previous")
+    assert states[21].startswith("ready")

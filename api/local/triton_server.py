@@ -55,7 +55,8 @@ class TritonServer:
             "--load-model=*",
             # The configurations are written by our exporters and complete; guessing would start each model twice.
             "--disable-auto-complete-config",
-            # A version that does not load, or fails its check, leaves the others in service.
+            # A model that does not load leaves the others in service. Of one model's versions at the start, one that
+            # fails takes all with it: its config names only such as have been ready.
             "--strict-readiness=false",
             "--exit-on-error=false",
             f"--exit-timeout-secs={EXIT_TIMEOUT_S}",

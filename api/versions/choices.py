@@ -56,7 +56,9 @@ async def lock(connection: AsyncConnection, model: str, holder: UUID, lease: tim
     row = (await connection.execute(taken)).one_or_none()
     if row is not None and row.holder != holder and row.expires_at > now:
         raise _changing(model, row.expires_at - now)
-    await connection.execute(sa.delete(model_locks).where(model_locks.c.model == model))
+    # Another may have taken it between these statements: that one's stays, and then the insertion fails.
+    over = sa.or_(model_locks.c.holder == holder, model_locks.c.expires_at <= now)
+    await connection.execute(sa.delete(model_locks).where(model_locks.c.model == model, over))
     try:
         await connection.execute(sa.insert(model_locks).values(model=model, holder=holder, expires_at=now + lease))
     except IntegrityError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from google.protobuf import text_format
+from google.protobuf import json_format, text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from api.errors import InvalidRequest
@@ -26,6 +26,16 @@ def print_config(config: ModelConfig) -> str:
 
 def card_of(config: ModelConfig) -> str:
     return str(config.parameters[CARD].string_value) if CARD in config.parameters else "{}"
+
+
+def named(config: ModelConfig) -> set[int]:
+    """The versions that it says are served; none where it leaves that to Triton, which takes the newest."""
+    return set(config.version_policy.specific.versions)
+
+
+def as_json(config: ModelConfig) -> str:
+    """As Triton takes it in a request."""
+    return str(json_format.MessageToJson(config, preserving_proto_field_name=True))
 
 
 def beside(own: ModelConfig, version: int, others: Mapping[int, str]) -> ModelConfig:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from math import inf
 from time import monotonic
@@ -23,6 +23,8 @@ from api.inference.base import ModelVersion
 from api.storage.database import Database
 from api.storage.ids import new_id
 from api.storage.tables import model_leases
+
+AGAIN_AFTER_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class VersionsInUse:
         self._users = Counter[ModelVersion]()
         self._leased_until: dict[ModelVersion, float] = {}
         self._writing = asyncio.Lock()
+        self._catching_up: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def using(self, *versions: ModelVersion) -> AsyncIterator[None]:
@@ -53,26 +56,44 @@ class VersionsInUse:
     async def renew(self) -> None:
         """A chore of every third of a lease. Raises StorageUnavailable."""
         async with self._writing:
-            await self._write(list(self._users))
+            try:
+                await self._write(list(self._users))
+            except StorageUnavailable:
+                self._catch_up()
+                raise
 
     async def _lease(self, versions: Collection[ModelVersion]) -> None:
-        """Of those that are not leased for long enough until the chore comes to them."""
-        if not self._missing(versions):
+        """Of those that are not leased for long enough until the chore comes to them. Nobody waits for a database that
+        is known to be away."""
+        if not self._missing(versions) or self._catching_up is not None:
             return
         async with self._writing:
-            if missing := self._missing(versions):
+            missing = self._missing(versions)
+            if missing and self._catching_up is None:
                 try:
                     await self._write(missing)
                 except StorageUnavailable:
                     log.warning("That %s are in use could not be written down yet", missing)
-                    self._remember(missing)  # the chore goes on trying, and nobody else waits for it
+                    self._catch_up()
+
+    def _catch_up(self) -> None:
+        if self._catching_up is None:
+            self._catching_up = asyncio.create_task(self._write_when_possible())
+
+    async def _write_when_possible(self) -> None:
+        try:
+            while self._users:
+                await asyncio.sleep(AGAIN_AFTER_S)
+                with suppress(StorageUnavailable):
+                    async with self._writing:
+                        await self._write(list(self._users))
+                    return
+        finally:
+            self._catching_up = None
 
     def _missing(self, versions: Collection[ModelVersion]) -> list[ModelVersion]:
         soon = monotonic() + self._lease_s / 2
         return [version for version in dict.fromkeys(versions) if self._leased_until.get(version, -inf) < soon]
-
-    def _remember(self, versions: Collection[ModelVersion]) -> None:
-        self._leased_until.update(dict.fromkeys(versions, monotonic() + self._lease_s))
 
     async def _write(self, versions: Collection[ModelVersion]) -> None:
         now = datetime.now(UTC)
@@ -95,8 +116,9 @@ class VersionsInUse:
             if rows:
                 await connection.execute(sa.insert(model_leases).values(rows))
 
+        begun = monotonic()
         await self._database.write(write)
-        self._remember(versions)
+        self._leased_until.update(dict.fromkeys(versions, begun + self._lease_s))
 
 
 async def in_use(connection: AsyncConnection, now: datetime) -> Counter[tuple[str, int]]:
