@@ -30,7 +30,7 @@ COMPUTE_TYPES = ("float32", "float16", "int8", "int8_float16")
 BYTES_PER_WEIGHT = {"float32": 4, "float16": 2, "int8": 1, "int8_float16": 1}
 BATCH_SIZE = 16
 # A CPU gains nothing from batches of recordings, and live speech would wait for the one that is being worked on.
-CPU_BATCH_SIZE = 2
+CPU_BATCH_SIZE = 1
 # The classes of speed that the public API speaks of, by millions of parameters: small, medium and turbo, large.
 SPEEDS = ((300, "very_fast"), (1000, "fast"))
 
