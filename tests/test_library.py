@@ -150,7 +150,7 @@ def test_life(shelf: Shelf) -> None:
     stored = shelf.get(id_)
     assert stored.entry.title == "Team meeting" + "!" * 288
     assert (stored.entry.status, stored.transcript) == ("queued", None)
-    assert abs(stored.entry.created_at - NOW) < timedelta(minutes=10)
+    assert abs(stored.entry.created_at - datetime.now(UTC)) < timedelta(minutes=10)
     shelf.do(library.process, id_)
     assert shelf.get(id_).entry.status == "processing"
     shelf.do(library.complete, id_, MEETING)

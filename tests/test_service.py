@@ -6,10 +6,12 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +21,7 @@ import psutil
 import pytest
 import requests
 from sttai import STTClient, STTError
+from tritonclient.grpc import InferenceServerClient
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -184,19 +187,38 @@ def test_the_command_line_program_transcribes(stack: Stack, clips: list[Clip], t
     assert "missing.mp3: No such file" in refused.stderr
 
 
-def test_windows_of_many_requests_share_engine_calls(stack: Stack, clips: list[Clip]) -> None:
+@pytest.fixture
+def batched(stack: Stack, models: Path, client: httpx.Client) -> Iterator[str]:
+    """The id of the demo model as it is on a GPU, where it batches. It is gone with the test."""
+    name = "whisper-batched"
+    shutil.copytree(models / "whisper-demo", models / name)
+    config = (models / name / "config.pbtxt").read_text().replace("whisper-demo", name)
+    (models / name / "config.pbtxt").write_text(re.sub(r"max_batch_size: \d+", "max_batch_size: 16", config))
+    address = next(line for line in stack.lines if line.startswith("triton gRPC ")).removeprefix("triton gRPC ")
+    with InferenceServerClient(address) as triton:
+        triton.load_model(name)
+        assert "batched" in {model["id"] for model in client.get("/v1/models").json()["models"]}
+        yield "batched"
+        triton.unload_model(name)
+    shutil.rmtree(models / name)
+
+
+def test_windows_of_many_requests_share_engine_calls(stack: Stack, clips: list[Clip], batched: str) -> None:
     recordings = [clips[n % len(clips)] for n in range(48)]
-    before = window_counts(stack.metrics_url)
+    before = window_counts(stack.metrics_url, f"whisper-{batched}")
 
     async def send_all() -> list[str]:
         async with httpx.AsyncClient(base_url=stack.url, timeout=120, limits=httpx.Limits(max_connections=48)) as many:
             answers = await asyncio.gather(
-                *(many.post("/v1/transcribe", files={"file": clip.path.read_bytes()}) for clip in recordings)
+                *(
+                    many.post("/v1/transcribe", files={"file": clip.path.read_bytes()}, data={"model": batched})
+                    for clip in recordings
+                )
             )
             return [str(answer.json()["text"]) for answer in answers]
 
     assert asyncio.run(send_all()) == [clip.text for clip in recordings]
-    after = window_counts(stack.metrics_url)
+    after = window_counts(stack.metrics_url, f"whisper-{batched}")
     assert after[0] - before[0] == 48
     # Without batches there would be 48 calls. How many there are depends on how fast the machine decodes the files.
     assert after[1] - before[1] <= 24
