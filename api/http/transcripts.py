@@ -117,7 +117,11 @@ class ListQuery(msgspec.Struct, frozen=True):
         str, Meta(description=f"{MOMENT}; what was created then is not meant", extra_json_schema=_MOMENT_SCHEMA)
     ] = ""
     q: Annotated[
-        str, Meta(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$", description="1 to 200 characters of a text or title")
+        str,
+        # Space around it is left out before it is looked at.
+        Meta(
+            max_length=200, pattern=r"^\s*[^\x00-\x1f\x7f]*\s*$", description="1 to 200 characters of a text or title"
+        ),
     ] = ""
 
     def read(self) -> Query:
