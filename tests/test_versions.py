@@ -201,8 +201,10 @@ def test_a_deployment_that_is_broken_off_leaves_the_old_version(deployed: Deploy
         return list(config.version_policy.specific.versions)
 
     interrupted = begun(21)
+    interrupted.send_signal(signal.SIGSTOP)  # or it might be done before the other one has begun
     assert "Somebody else is changing whisper-demo right now" in deployed.refused("deploy", MODEL, "--version", "22")
     interrupted.send_signal(signal.SIGINT)
+    interrupted.send_signal(signal.SIGCONT)
     interrupted.communicate(timeout=60)
     assert interrupted.returncode == 130
     assert configured() == [int(now)], "not even where nothing was deployed before is it the newest"
