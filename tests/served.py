@@ -16,6 +16,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from api.local.triton_server import TritonServer
+from bench.service import cpu_seconds, listener
 from tests.servers import PR_SET_PDEATHSIG, free_ports, wait_until
 
 # Not by a preexec_fn: that forks, which a process with open gRPC channels does not survive. Those who start it from a
@@ -37,6 +38,11 @@ class Served:
     def counted(self, metric: str) -> float:
         lines = httpx.get(self.metrics_url).text.splitlines()
         return sum(float(line.split()[-1]) for line in lines if line.startswith(metric + "{"))
+
+    def worked_s(self) -> float:
+        """Processor time of the server and its models."""
+        server = listener(int(self.address.rpartition(":")[2]))
+        return cpu_seconds([server, *server.children(recursive=True)])
 
 
 class Triton:

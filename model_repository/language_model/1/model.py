@@ -40,12 +40,6 @@ class TritonPythonModel:
             threads=parameters["cpu_threads"],
             parallel_batches=parallel_batches,
         )
-        self._metrics = pb_utils.MetricFamily(
-            name="tritone_completion_tokens",
-            description="Tokens that language models wrote, for clients that left as well",
-            kind=pb_utils.MetricFamily.COUNTER,
-        )
-        self._written = self._metrics.Metric(labels={"model": args["model_name"], "version": args["model_version"]})
         self._decoder = msgspec.json.Decoder(CompletionRequest)
         self._threads = ThreadPoolExecutor(parallel_batches)
         self._free = threading.Semaphore(parallel_batches)
@@ -88,7 +82,7 @@ class TritonPythonModel:
         try:
             waiting = [(prompt, client) for prompt, client in asked if not client.has_gone()]
             if waiting:
-                self._written.increment(self._engine.complete(*zip(*waiting, strict=True)))
+                self._engine.complete(*zip(*waiting, strict=True))
         except Exception as error:  # nobody else would tell the clients, whatever it is
             for _, client in asked:
                 client.fail(f"The answer broke off: {error}", pb_utils.TritonError.INTERNAL)

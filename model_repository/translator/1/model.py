@@ -36,12 +36,6 @@ class TritonPythonModel:
             parallel_batches=parallel_batches,
             beam_size=parameters["beam_size"],
         )
-        self._metrics = pb_utils.MetricFamily(
-            name="tritone_translated_texts",
-            description="Texts that translators have answered with a translation",
-            kind=pb_utils.MetricFamily.COUNTER,
-        )
-        self._translated = self._metrics.Metric(labels={"model": args["model_name"], "version": args["model_version"]})
         self._threads = ThreadPoolExecutor(parallel_batches)
         self._free = threading.Semaphore(parallel_batches)
 
@@ -74,7 +68,6 @@ class TritonPythonModel:
     def _translate(self, prepared: Sequence[Sequence[Tokenised]], clients: Sequence[Client]) -> None:
         try:
             for number, translations in self._engine.translate(prepared, lambda number: clients[number].has_gone()):
-                self._translated.increment(len(translations))
                 clients[number].answer(translations)
         except Exception as error:  # nobody else would tell the clients, whatever it is
             for client in clients:
