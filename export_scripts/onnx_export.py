@@ -19,6 +19,9 @@ WINDOW_S = 10
 WINDOW_SAMPLES = WINDOW_S * SAMPLE_RATE_HZ
 FRAMES = 589  # of 270 samples each
 SPEAKERS = 3
+BATCH_SIZE = 32
+# Larger batches save nothing there, and live speech would wait for the one that is being worked on.
+CPU_BATCH_SIZE = 4
 OPSET = 17
 # What is taken for rounding, as a share of the largest number that the module gives.
 TOLERANCE = 1e-3

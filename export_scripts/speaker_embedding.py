@@ -18,7 +18,16 @@ from torch import Tensor, nn
 from export_scripts.artifact import ExportError, add_target_arguments, place, target, write_version
 from export_scripts.engines import load_engine
 from export_scripts.filterbank import FRAME_SAMPLES, MEL_BINS, SHIFT_SAMPLES, Filterbank
-from export_scripts.onnx_export import SAMPLE_RATE_HZ, SPEAKERS, TOLERANCE, some_masks, some_waveforms, write_onnx
+from export_scripts.onnx_export import (
+    BATCH_SIZE,
+    CPU_BATCH_SIZE,
+    SAMPLE_RATE_HZ,
+    SPEAKERS,
+    TOLERANCE,
+    some_masks,
+    some_waveforms,
+    write_onnx,
+)
 from export_scripts.pyannote import (
     CHECKPOINT_HELP,
     Pipeline,
@@ -168,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         help="the distance at which two voices are two speakers; by default the pipeline's, or else that of 3.1",
     )
-    add_target_arguments(parser, name="speaker_embedding", max_batch_size=32)
+    add_target_arguments(parser, name="speaker_embedding", max_batch_size=BATCH_SIZE, cpu_batch_size=CPU_BATCH_SIZE)
     return parser
 
 

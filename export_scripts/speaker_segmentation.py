@@ -15,6 +15,8 @@ from torch import nn
 
 from export_scripts.artifact import ExportError, add_target_arguments, place, target, write_version
 from export_scripts.onnx_export import (
+    BATCH_SIZE,
+    CPU_BATCH_SIZE,
     FRAMES,
     SAMPLE_RATE_HZ,
     SPEAKERS,
@@ -75,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--step-s", type=float, help=f"from one window to the next; by default the pipeline's, or else {STEP_S}"
     )
-    add_target_arguments(parser, name="speaker_segmentation", max_batch_size=32)
+    add_target_arguments(parser, name="speaker_segmentation", max_batch_size=BATCH_SIZE, cpu_batch_size=CPU_BATCH_SIZE)
     return parser
 
 

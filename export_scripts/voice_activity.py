@@ -22,6 +22,9 @@ from export_scripts.artifact import ExportError, add_target_arguments, place, ta
 
 FRAME_INPUT = 576  # 64 samples of context and a frame of 512
 HIDDEN = 128
+BATCH_SIZE = 64
+# Larger batches save nothing there, and live speech would wait for the one that is being worked on.
+CPU_BATCH_SIZE = 4
 
 
 def published_graph() -> Path:
@@ -107,7 +110,7 @@ def largest_difference(original: Path, batched: Path) -> float:
 
 def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="tritone export voice_activity", description=__doc__)
-    add_target_arguments(parser, name="voice_activity", max_batch_size=64)
+    add_target_arguments(parser, name="voice_activity", max_batch_size=BATCH_SIZE, cpu_batch_size=CPU_BATCH_SIZE)
     to = target(parser.parse_args(argv))
     source = published_graph()
     with tempfile.TemporaryDirectory() as work:

@@ -72,7 +72,7 @@ def test_a_pipelines_segmentation(checkpoints: Path, references: dict[str, Any],
     config = text_format.Parse((weights.parent / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     parameters = json.loads((weights.parent / "parameters.json").read_text())
     assert parameters == {"cpu_threads": 3, "shortest_window_samples": 160_000}
-    assert (config.instance_group[0].count, config.max_batch_size) == (2, 32)
+    assert (config.instance_group[0].count, config.max_batch_size) == (2, 4)
 
     engine = segmentation.SpeakerSegmentationEngine(weights)
     activity = np.stack(engine.segment(list(references["pcm"])))

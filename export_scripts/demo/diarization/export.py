@@ -10,13 +10,13 @@ from typing import Any
 from export_scripts import speaker_embedding, speaker_segmentation
 from export_scripts.artifact import Target, place, write_version
 from export_scripts.demo.diarization.checkpoint import load_embedding, load_segmentation
+from export_scripts.onnx_export import CPU_BATCH_SIZE
 
 CHECKPOINT = Path(__file__).resolve().parent / "checkpoint"
 # Found by `bench/diarize.py --tune` on dialogues of their own: how often to look, and how far apart two voices are.
 STEP_S = 2.5
 THRESHOLD = 0.8
 MIN_CLUSTER_SIZE = 8
-MAX_BATCH_SIZE = 32
 SHORTEST_WINDOW_SAMPLES = 5 * 16_000  # as in training
 
 
@@ -50,7 +50,7 @@ def _export(
     write: Callable[[Path], float],
     parameters: Mapping[str, int],
 ) -> None:
-    to = Target(repository, kind, version=1, device="cpu", instances=None, max_batch_size=MAX_BATCH_SIZE)
+    to = Target(repository, kind, version=1, device="cpu", instances=None, max_batch_size=CPU_BATCH_SIZE)
     with tempfile.TemporaryDirectory() as work:
         weights = Path(work) / "weights"
         weights.mkdir()

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import triton_python_backend_utils as pb_utils
 from engine import SpeakerEmbeddingEngine, Voices, Window, WindowError
 
-# Who speaks is told when a recording ends; words of live speech are waited for.
-BEHIND_SPEECH = 10
-
 
 class TritonPythonModel:
     def initialize(self, args: dict[str, str]) -> None:
-        if args["model_instance_kind"] == "CPU":
-            os.nice(BEHIND_SPEECH)
         version = Path(args["model_repository"]) / args["model_version"]
         parameters = json.loads((version / "parameters.json").read_text())
         self._engine = SpeakerEmbeddingEngine(
