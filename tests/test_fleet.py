@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from api.inference.addresses import Address, parse_address, parse_addresses, res
 from api.inference.base import Deployment, ModelVersion
 from api.inference.contracts import ACTIVITY_FRAME_SAMPLES, ACTIVITY_STATE_SIZE, DecodingOptions
 from api.inference.triton import TritonInference
+from api.inference.triton.endpoint import Capacity
 from api.inference.triton.placement import Fitness, Standing, best
 from api.inference.triton.places import Places
 from api.metrics import REGISTRY
@@ -144,11 +145,13 @@ async def fleet(url: str, **options: Any) -> AsyncIterator[TritonInference]:
     assert [task for task in asyncio.all_tasks() if "Fleet" in repr(task.get_coro())] == []
 
 
-async def hear(inference: TritonInference, seconds: float = 0.001, model: str = HEARD, version: str = "1") -> str:
+async def hear(
+    inference: TritonInference, seconds: float = 0.001, model: str = HEARD, version: str = "1", *, live: bool = False
+) -> str:
     """Who listened, and of which version it was."""
     pcm = np.zeros(round(seconds * RATE_HZ), dtype=np.int16)
     recognizer = inference.inference.recognizer
-    return (await recognizer.recognize(ModelVersion(model, version), pcm, DecodingOptions())).language
+    return (await recognizer.recognize(ModelVersion(model, version), pcm, DecodingOptions(), live=live)).language
 
 
 async def detect(inference: TritonInference) -> str:
@@ -160,6 +163,23 @@ async def detect(inference: TritonInference) -> str:
 
 async def many(inference: TritonInference, count: int, seconds: float = 0.001) -> Counter[str]:
     return Counter(await asyncio.gather(*(hear(inference, seconds) for _ in range(count))))
+
+
+@asynccontextmanager
+async def under_way(inference: TritonInference, count: int, seconds: float) -> AsyncIterator[None]:
+    """So many, as far as they may be; then they are given up."""
+    calls = asyncio.create_task(many(inference, count, seconds))
+    await asyncio.sleep(seconds / 2)
+    try:
+        yield
+    finally:
+        calls.cancel()
+        await asyncio.gather(calls, return_exceptions=True)
+
+
+def outstanding(*tritons: Triton) -> float:
+    name = "tritone_triton_outstanding"
+    return sum(REGISTRY.get_sample_value(name, {"endpoint": triton.address}) or 0 for triton in tritons)
 
 
 async def until(true: Any) -> None:
@@ -500,22 +520,39 @@ def test_places_grow_with_the_tritons_in_service(pair: Pair) -> None:
     """Two of one Triton's, all of which last a second: with two Tritons four are under way at a time."""
 
     async def most_outstanding(url: str, *tritons: Triton) -> float:
-        def outstanding() -> float:
-            name = "tritone_triton_outstanding"
-            return sum(REGISTRY.get_sample_value(name, {"endpoint": triton.address}) or 0 for triton in tritons)
-
         async with fleet(url, max_windows=2) as inference:
             await hear(inference)
-            calls = asyncio.create_task(many(inference, 6, 1.0))
-            await asyncio.sleep(0.5)
-            most = outstanding()
-            calls.cancel()
-            with suppress(asyncio.CancelledError):
-                await calls
-            return most
+            async with under_way(inference, 6, seconds=1.0):
+                return outstanding(*tritons)
 
     assert asyncio.run(most_outstanding(pair.a.address, pair.a)) == 2
     assert asyncio.run(most_outstanding(pair.url, pair.a, pair.b)) == 4
+
+
+def test_recordings_leave_room_while_somebody_speaks(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a batch of eight, with two Tritons twice that, and all of it when nobody has spoken for a while."""
+    while_s = "api.inference.triton.places.SPEAKING_S"
+
+    async def run(url: str, *tritons: Triton) -> list[float]:
+        async with fleet(url) as inference:
+            await inference.inference.registry.deployments()
+            async with under_way(inference, 12, seconds=0.7):
+                before = outstanding(*tritons)
+            monkeypatch.setattr(while_s, 60.0)
+            await hear(inference, live=True)
+            async with under_way(inference, 12, seconds=0.7):
+                beside = outstanding(*tritons)
+            monkeypatch.setattr(while_s, 0.0)
+            async with under_way(inference, 12, seconds=0.7):
+                return [before, beside, outstanding(*tritons)]
+
+    assert asyncio.run(run(pair.a.address, pair.a)) == [12, 4, 12]
+    assert asyncio.run(run(pair.url, pair.a, pair.b)) == [12, 8, 12]
+
+
+@given(st.integers(1, 64), st.integers(1, 64))
+def test_there_is_always_room_for_recordings_and_for_others_where_there_can_be(instances: int, batch: int) -> None:
+    assert 1 <= Capacity(instances, batch).beside_live <= max(1, instances * batch - 1)
 
 
 def test_a_private_triton_has_no_name_in_the_metrics(pair: Pair) -> None:
@@ -630,7 +667,9 @@ def test_places_are_never_more_than_there_may_be_and_none_is_lost(steps: list[tu
 
     async def run() -> None:
         count, inside = 2, list[asyncio.Task[None]]()
-        places, everyone = Places(count), list[asyncio.Task[None]]()
+        # Those of all are never in the way here, and none of them is lost either, or in the end they would be.
+        of_all = Places(lambda: count)
+        places, everyone = Places(lambda: count, within=of_all), list[asyncio.Task[None]]()
         ends: dict[asyncio.Task[None], asyncio.Event] = {}
 
         async def visit(end: asyncio.Event) -> None:
@@ -671,7 +710,7 @@ def test_places_are_never_more_than_there_may_be_and_none_is_lost(steps: list[tu
             elif step in ("grow", "shrink"):
                 await settled()  # who has been handed a place is inside
                 count = max(1, count + (1 if step == "grow" else -1))
-                places.resize(count)
+                come()  # which is when it is noticed
             for _ in range(turns):
                 await asyncio.sleep(0)
         for _ in range(count):

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -58,6 +58,18 @@ class _Failing:
     pause_s: float
 
 
+class Capacity(NamedTuple):
+    """How many executions of a model run side by side, and how many requests each may hold."""
+
+    instances: int
+    batch: int
+
+    @property
+    def beside_live(self) -> int:
+        """Requests at a time that leave room for others."""
+        return max(self.batch * (self.instances - 1), self.batch // 2, 1)
+
+
 class Endpoint:
     """It takes calls from the first look that it answers. `ready` are the versions that it has, by their models."""
 
@@ -69,6 +81,7 @@ class Endpoint:
         self.ready: Mapping[str, Collection[str]] = {}
         self.says_what_it_has = False
         self.cards: dict[ModelVersion, ModelCard] = {}
+        self.capacities: dict[str, Capacity] = {}
         self.is_up = False
         self.hangs = False
         self.failure = ""
@@ -274,6 +287,7 @@ class Endpoint:
         self.is_up = up
         if up:
             self.cards.clear()  # it may have come back with others
+            self.capacities.clear()
         if not self._private:
             TRITON_ENDPOINT_UP.labels(self.label).set(up)
 

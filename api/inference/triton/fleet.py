@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from contextvars import Context
 from typing import Final
 
 from api.errors import InferenceUnavailable, ShuttingDown, TritoneError
 from api.inference.addresses import Address, Resolver
 from api.inference.base import ModelVersion, VersionChoices
-from api.inference.triton.endpoint import Endpoint
+from api.inference.triton.endpoint import Capacity, Endpoint
 from api.inference.triton.placement import best
 
 log = logging.getLogger(__name__)
@@ -54,13 +54,12 @@ class Fleet:
         self._chosen_at = self._resolved_at = self._used_at = -math.inf
         self._keeper: asyncio.Task[None] | None = None
         self._waking = asyncio.Lock()
-        self._resized: list[Callable[[int], None]] = []
-        self._in_service = 1
         self._closed = False
 
-    def when_resized(self, tell: Callable[[int], None]) -> None:
-        """Call it with the number of endpoints that are up whenever that changes; with 1 where none is."""
-        self._resized.append(tell)
+    @property
+    def in_service(self) -> int:
+        """How many endpoints are up; 1 where none is."""
+        return sum(endpoint.is_up for endpoint in self.endpoints) or 1
 
     @property
     def endpoints(self) -> Collection[Endpoint]:
@@ -80,7 +79,6 @@ class Fleet:
         if self._keeper is None or self._keeper.done():
             await asyncio.gather(self._find(), self._ask_choices())
             await asyncio.gather(*(endpoint.look(LOOK_AGAIN_S) for endpoint in self.endpoints))
-            self._count()
             # In a context of its own: it outlives the request that was the first to need it.
             self._keeper = asyncio.create_task(self._keep(), context=Context())
 
@@ -116,29 +114,24 @@ class Fleet:
         standings = ((endpoint, endpoint.standing(version)) for endpoint in self.endpoints)
         return best({endpoint: standing for endpoint, standing in standings if standing is not None}, tried)
 
+    def capacity(self, model: str) -> Capacity | None:
+        """What each of them takes of it, as the first says that has been asked what it has loaded."""
+        return next((of.capacities[model] for of in self.endpoints if model in of.capacities), None)
+
     async def look(self, max_age_s: float = 0.0) -> None:
         """Ask all endpoints what they have, but for those that hang, unless all do. Raises as `wake`."""
         await self.wake()
         asked = [endpoint for endpoint in self.endpoints if not endpoint.hangs] or self.endpoints
         choices = self._ask_choices(max(max_age_s, LOOK_AGAIN_S))
         await asyncio.gather(choices, *(endpoint.look(max_age_s) for endpoint in asked))
-        self._count()
 
     def _all(self) -> Mapping[Address, Endpoint]:
         return {**self._leaving, **self._endpoints}
 
     def _looked(self, endpoint: Endpoint) -> None:
-        self._count()
         if endpoint.hangs:
             # A call that was elsewhere already is none the worse for it: windows may be done twice.
             endpoint.evict(lambda asked: self.place(self.version(asked), [endpoint]) is not None)
-
-    def _count(self) -> None:
-        in_service = sum(endpoint.is_up for endpoint in self.endpoints) or 1
-        if in_service != self._in_service:
-            self._in_service = in_service
-            for tell in self._resized:
-                tell(in_service)
 
     async def _keep(self) -> None:
         try:

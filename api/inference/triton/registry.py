@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 from api.inference.base import Deployment, ModelVersion
 from api.inference.contracts import ModelCard
 from api.inference.triton.channel import Channel
-from api.inference.triton.endpoint import Endpoint
+from api.inference.triton.endpoint import Capacity, Endpoint
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +61,14 @@ class TritonRegistry:
             except InferenceServerException as error:
                 log.warning("%s version %s has no card at the moment: %s", *version, error)
                 continue
+            endpoint.capacities[version.name] = _capacity(answer.config)
             card = endpoint.cards[version] = _read(version, answer.config.parameters)
             return card
         return None
+
+
+def _capacity(config: Any) -> Capacity:
+    return Capacity(sum(group.count * (len(group.gpus) or 1) for group in config.instance_group), config.max_batch_size)
 
 
 def _read(version: ModelVersion, parameters: Any) -> ModelCard:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Any
-
 import msgspec
 import numpy as np
 
@@ -24,17 +21,15 @@ from api.inference.contracts import (
     SpeechOptions,
 )
 from api.inference.triton.channel import Channel, strings, tensor
-from api.inference.triton.places import Places
+from api.inference.triton.places import Precedence
 
-LIVE_PRIORITY = 1  # the highest of a model's priority levels
+LIVE_PRIORITY, DEFAULT_PRIORITY = 1, 0  # the highest of a model's priority levels, and the one it says itself
 
 
 class TritonSpeech:
     def __init__(self, channel: Channel, max_windows: int) -> None:
         self._channel = channel
-        # What waits here does not wait in Triton's queue, where waiting counts against the time a call may take.
-        self._windows = Places(max_windows)
-        channel.fleet.when_resized(lambda endpoints: self._windows.resize(endpoints * max_windows))
+        self._precedence = Precedence(channel.fleet, max_windows)
         self._encoder = msgspec.json.Encoder()
         self._decoder = msgspec.json.Decoder(Recognition)
 
@@ -50,8 +45,8 @@ class TritonSpeech:
             inputs,
             ["RECOGNITION"],
             version=model.version,
-            priority=LIVE_PRIORITY if live else 0,
-            place=self._place(live),
+            priority=_priority(live),
+            place=self._precedence.place(model.name, live=live),
         )
         try:
             return self._decoder.decode(result.as_numpy("RECOGNITION").item())
@@ -63,7 +58,11 @@ class TritonSpeech:
     async def detect(self, pcm: Pcm, state: Floats, *, live: bool = False) -> tuple[Floats, Floats]:
         inputs = [tensor("PCM", pcm[None], "INT16"), tensor("STATE", state[None], "FP32")]
         result = await self._channel.infer(
-            VOICE_ACTIVITY, inputs, ["PROBABILITIES", "NEXT_STATE"], priority=LIVE_PRIORITY if live else 0
+            VOICE_ACTIVITY,
+            inputs,
+            ["PROBABILITIES", "NEXT_STATE"],
+            priority=_priority(live),
+            place=self._precedence.place(VOICE_ACTIVITY, live=live, brief=True),
         )
         probabilities, next_state = result.as_numpy("PROBABILITIES"), result.as_numpy("NEXT_STATE")
         if probabilities.shape != (1, pcm.size // ACTIVITY_FRAME_SAMPLES) or next_state.shape != (1, state.size):
@@ -73,7 +72,12 @@ class TritonSpeech:
     async def segment(self, pcm: Pcm, *, version: str = "", live: bool = False) -> Flags:
         inputs = [tensor("PCM", pcm[None], "INT16")]
         result = await self._channel.infer(
-            SPEAKER_SEGMENTATION, inputs, ["ACTIVITY"], version=version, place=self._place(live)
+            SPEAKER_SEGMENTATION,
+            inputs,
+            ["ACTIVITY"],
+            version=version,
+            priority=_priority(live),
+            place=self._precedence.place(SPEAKER_SEGMENTATION, live=live),
         )
         active = result.as_numpy("ACTIVITY")
         if active.shape != (1, SPEAKER_FRAMES, LOCAL_SPEAKERS):
@@ -84,7 +88,14 @@ class TritonSpeech:
     async def embed(self, pcm: Pcm, masks: Flags, *, features: bool, version: str = "", live: bool = False) -> Voices:
         inputs = [tensor("PCM", pcm[None], "INT16"), tensor("MASKS", masks[None], "UINT8")]
         outputs = ["EMBEDDINGS", "PLDA"] if features else ["EMBEDDINGS"]
-        result = await self._channel.infer(SPEAKER_EMBEDDING, inputs, outputs, version=version, place=self._place(live))
+        result = await self._channel.infer(
+            SPEAKER_EMBEDDING,
+            inputs,
+            outputs,
+            version=version,
+            priority=_priority(live),
+            place=self._precedence.place(SPEAKER_EMBEDDING, live=live),
+        )
         found: list[Floats] = [result.as_numpy(name)[0] for name in outputs]
         if not all(of.ndim == 2 and len(of) == len(masks) and np.isfinite(of).all() for of in found):
             raise InferenceFailed(
@@ -94,7 +105,9 @@ class TritonSpeech:
 
     async def enhance(self, samples: Floats, state: Floats) -> tuple[Floats, Floats]:
         inputs = [tensor("PCM", samples[None], "FP32"), tensor("STATE", state[None], "FP32")]
-        result = await self._channel.infer(SPEECH_ENHANCER, inputs, ["ENHANCED", "NEXT_STATE"], place=self._windows)
+        result = await self._channel.infer(
+            SPEECH_ENHANCER, inputs, ["ENHANCED", "NEXT_STATE"], place=self._precedence.windows
+        )
         enhanced, next_state = result.as_numpy("ENHANCED"), result.as_numpy("NEXT_STATE")
         if enhanced.shape != (1, samples.size) or next_state.shape != (1, state.size):
             raise InferenceFailed(f"The model {SPEECH_ENHANCER} answered with tensors of the wrong size.")
@@ -104,13 +117,13 @@ class TritonSpeech:
 
     async def speak(self, reference: Pcm, options: SpeechOptions) -> Floats:
         inputs = [tensor("REFERENCE", reference[None], "INT16"), strings("OPTIONS", [self._encoder.encode(options)])]
-        result = await self._channel.infer(VOICE_CLONER, inputs, ["SPEECH"], place=self._windows)
+        result = await self._channel.infer(VOICE_CLONER, inputs, ["SPEECH"], place=self._precedence.windows)
         speech = result.as_numpy("SPEECH")
         if speech.ndim != 2 or len(speech) != 1 or not np.isfinite(speech).all():
             raise InferenceFailed(f"The model {VOICE_CLONER} answered with something that is no sound.")
         spoken: Floats = speech[0]
         return spoken
 
-    def _place(self, live: bool) -> AbstractAsyncContextManager[Any]:
-        """Live sessions have one window each at most, and their number has a bound of its own."""
-        return nullcontext() if live else self._windows
+
+def _priority(live: bool) -> int:
+    return LIVE_PRIORITY if live else DEFAULT_PRIORITY
