@@ -42,6 +42,8 @@ from export_scripts.scoring import word_error_rate
 KEEPS_UP_S = 2.0
 SPREAD_S = 1.0
 """Sessions begin within this, not all at once."""
+LEAD_S = 5.0
+"""Who sends files began so long before, so that what is measured is beside a steady load and not beside its start."""
 
 
 @dataclass(frozen=True)
@@ -140,11 +142,14 @@ async def all_sessions(
 
     async def send_files() -> None:
         async with httpx.AsyncClient(base_url=arguments.url, headers=authorization(), timeout=600) as client:
+            await asyncio.sleep(rng.uniform(0, SPREAD_S))
             while True:
                 await send_file(client, rng.choice(recordings))
 
     busy = [asyncio.create_task(send_files()) for _ in range(files)]
     try:
+        if busy:
+            await asyncio.sleep(LEAD_S)
         return await asyncio.gather(*map(one, range(sessions)))
     finally:
         for task in busy:
