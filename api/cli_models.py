@@ -16,7 +16,8 @@ from api.errors import InvalidRequest, TritoneError
 from api.settings import from_env
 
 if TYPE_CHECKING:
-    from api.versions.deploying import Deployer, Model
+    from api.versions.deploying import Deployer
+    from api.versions.models import Model
     from api.versions.repository import ModelRepository
 
 LOAD_TIMEOUT_S = 900.0

@@ -21,7 +21,7 @@ from api.storage.database import Database
 from api.storage.ids import new_id
 from api.versions import choices, configs
 from api.versions.choices import Choice
-from api.versions.deploying import SETTLED, Model
+from api.versions.models import SETTLED, Model
 from api.versions.repository import ModelRepository
 from api.versions.tritons import Standing
 from api.versions.usage import VersionsInUse, in_use

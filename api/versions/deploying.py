@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -25,61 +24,17 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from api.errors import Conflict, InferenceFailed, InferenceUnavailable, InvalidRequest, NotFound, StorageUnavailable
 from api.storage.database import Database
 from api.versions import choices, configs
-from api.versions.choices import Choice
 from api.versions.holding import Hold, alone
+from api.versions.models import Model
 from api.versions.repository import ModelRepository
-from api.versions.tritons import READY, Standing, Tritons
+from api.versions.tritons import READY, Tritons
 from api.versions.usage import in_use
 
-SETTLED = timedelta(seconds=30)
-"""After a change of version, until no process chooses by what it knew before."""
 READ_S = 3.0
 """Until each API process has read a choice: they look every two seconds."""
 PUT_BACK_PATIENCE_S = 10.0
 """With Tritons that cannot be reached when something is put back: one that was restarted is there again."""
 RETRY_AFTER_S = 10
-NOTHING = Standing("not loaded", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """What is known of one. `standings` are those of its versions in each Triton that has it in its repository;
-    `used_by` counts the API processes that have work in hand with a version."""
-
-    name: str
-    standings: dict[str, dict[int, Standing]]
-    choice: Choice | None
-    used_by: dict[int, int]
-
-    @property
-    def ready(self) -> set[int]:
-        """Somewhere."""
-        return {number for of in self.standings.values() for number, one in of.items() if one.state == READY}
-
-    @property
-    def places(self) -> list[str]:
-        """The Tritons that serve it, or were to; where none does, those that could."""
-        serving = [where for where, of in self.standings.items() if any(one.is_wanted for one in of.values())]
-        return serving or list(self.standings)
-
-    @property
-    def serving(self) -> int:
-        """The version that takes new work: the chosen one, or the newest where that is not ready; 0: none is."""
-        if self.choice is not None and self.choice.version in self.ready:
-            return self.choice.version
-        return max(self.ready, default=0)
-
-    def standing(self, where: str, version: int) -> Standing:
-        return self.standings.get(where, {}).get(version, NOTHING)
-
-    def is_ready_everywhere(self, version: int) -> bool:
-        return all(self.standing(where, version).state == READY for where in self.places)
-
-    def kept(self, now: datetime) -> set[int]:
-        """The versions that must stay loaded: nobody may be left without the one that a file began on."""
-        if self.choice is not None and now - self.choice.changed_at < SETTLED:
-            return self.ready
-        return {number for number in self.ready if number == self.serving or number in self.used_by}
 
 
 class Deployer:

@@ -12,7 +12,7 @@ from typing import Final
 from api.errors import InferenceUnavailable, ShuttingDown, TritoneError
 from api.inference.addresses import Address, Resolver
 from api.inference.base import ModelVersion, VersionChoices
-from api.inference.triton.endpoint import Capacity, Endpoint
+from api.inference.triton.endpoint import Endpoint
 from api.inference.triton.placement import best
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,12 @@ class Fleet:
         standings = ((endpoint, endpoint.standing(version)) for endpoint in self.endpoints)
         return best({endpoint: standing for endpoint, standing in standings if standing is not None}, tried)
 
-    def capacity(self, model: str) -> Capacity | None:
-        """What each of them takes of it, as the first says that has been asked what it has loaded."""
-        return next((of.capacities[model] for of in self.endpoints if model in of.capacities), None)
+    def beside_live(self, model: str) -> int | None:
+        """How many calls to it at a time leave room for others, with all endpoints that have it together. They are
+        taken for alike; None where it is not known of any."""
+        known = next((of.capacities[model] for of in self.endpoints if model in of.capacities), None)
+        having = sum(endpoint.is_up and model in endpoint.ready for endpoint in self.endpoints)
+        return None if known is None else known.beside_live * max(having, 1)
 
     async def look(self, max_age_s: float = 0.0) -> None:
         """Ask all endpoints what they have, but for those that hang, unless all do. Raises as `wake`."""

@@ -105,7 +105,7 @@ class Precedence:
         return self._max_windows * self._fleet.in_service
 
     def _most_of(self, model: str) -> int:
-        capacity = self._fleet.capacity(model)
-        if capacity is None or monotonic() - self._spoken_at > SPEAKING_S:
+        beside_live = self._fleet.beside_live(model)
+        if beside_live is None or monotonic() - self._spoken_at > SPEAKING_S:
             return self._most()
-        return min(self._most(), capacity.beside_live * self._fleet.in_service)
+        return min(self._most(), beside_live)
