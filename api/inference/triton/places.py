@@ -93,7 +93,7 @@ class Precedence:
         self._models: dict[str, Places] = {}
 
     def place(self, model: str, *, live: bool, brief: bool = False) -> AbstractAsyncContextManager[Any]:
-        """For a call to the model. It is one of a window's, unless the call is `brief`. Who speaks does not wait."""
+        """For a call to the model, which counts among the windows unless it is `brief`. Who speaks does not wait."""
         if live:
             self._spoken_at = monotonic()
             return nullcontext()
