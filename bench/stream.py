@@ -24,9 +24,10 @@ import asyncio
 import io
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import httpx
 import msgspec
@@ -39,6 +40,7 @@ from bench.service import authorization, cpu_seconds, family, listener, window_c
 from export_scripts.demo.whisper.held_out import Recording
 from export_scripts.scoring import word_error_rate
 
+T = TypeVar("T")
 KEEPS_UP_S = 2.0
 SPREAD_S = 1.0
 """Sessions begin within this, not all at once."""
@@ -105,12 +107,13 @@ def measure(
 ) -> Measured:
     port = httpx.URL(arguments.url).port or 80
     service, api = family(port), [listener(port)]
-    windows, calls = window_counts(arguments.metrics)
-    cpu, api_cpu, started = cpu_seconds(service), cpu_seconds(api), time.perf_counter()
-    heard = asyncio.run(all_sessions(arguments, config, recordings, sessions, files))
-    elapsed = time.perf_counter() - started
-    cores, api_cores = (cpu_seconds(service) - cpu) / elapsed, (cpu_seconds(api) - api_cpu) / elapsed
-    windows, calls = (now - then for now, then in zip(window_counts(arguments.metrics), (windows, calls), strict=True))
+
+    def counters() -> tuple[float, ...]:
+        times = cpu_seconds(service), cpu_seconds(api), time.perf_counter()
+        return *times, *window_counts(arguments.metrics)
+
+    heard, before = asyncio.run(all_sessions(arguments, config, recordings, sessions, files, counters))
+    cpu, api_cpu, elapsed, windows, calls = (now - then for now, then in zip(counters(), before, strict=True))
     silence_s = float(str(config.get("min_silence_ms", 500))) / 1000
     in_partial = [late for one in heard for late in one.lateness(one.in_partial)]
     committed = [late for one in heard for late in one.lateness(one.committed)]
@@ -123,8 +126,8 @@ def measure(
         *(f"{1000 * of:.0f} ms" for times in (in_partial, committed, final) for of in (p50(times), p95(times))),
         f"{word_error_rate([one.recording.text for one in heard], [one.text for one in heard]):.1%}",
         f"{1000 * p50(gaps):.0f} ms",
-        f"{cores:.2f}",
-        f"{api_cores:.2f}",
+        f"{cpu / elapsed:.2f}",
+        f"{api_cpu / elapsed:.2f}",
         f"{windows / calls:.1f}",
         "yes" if behind <= KEEPS_UP_S else f"no, {behind:.1f} s behind",
     ]
@@ -132,8 +135,14 @@ def measure(
 
 
 async def all_sessions(
-    arguments: argparse.Namespace, config: dict[str, object], recordings: list[Recording], sessions: int, files: int
-) -> list[Heard]:
+    arguments: argparse.Namespace,
+    config: dict[str, object],
+    recordings: list[Recording],
+    sessions: int,
+    files: int,
+    counters: Callable[[], T],
+) -> tuple[list[Heard], T]:
+    """And the counters as they were when the first began."""
     rng = random.Random(SEED)
 
     async def one(number: int) -> Heard:
@@ -150,7 +159,8 @@ async def all_sessions(
     try:
         if busy:
             await asyncio.sleep(LEAD_S)
-        return await asyncio.gather(*map(one, range(sessions)))
+        before = counters()
+        return await asyncio.gather(*map(one, range(sessions))), before
     finally:
         for task in busy:
             task.cancel()

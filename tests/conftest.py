@@ -34,6 +34,8 @@ from tests.servers import PostgresServer, free_ports, postgres_server, redis_ser
 # How long an example takes says more of what else the machine does than of the code.
 settings.register_profile("busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy machine")
+# What a shell starts with & ignores Ctrl-C, and so would all that is started and interrupted here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = Path(__file__).resolve().parent / "data"
 START_TIMEOUT_S = 240

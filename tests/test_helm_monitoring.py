@@ -75,10 +75,10 @@ def test_rules_and_panels_ask_for_metrics_that_there_are() -> None:
         if manifest["kind"] == "PrometheusRule":
             alerts += [rule for group in manifest["spec"]["groups"] for rule in group["rules"]]
         if manifest["kind"] == "ScaledObject":
-            (trigger,) = manifest["spec"]["triggers"]
-            assert trigger["type"] == "prometheus"
-            assert float(trigger["metadata"]["threshold"]) > 0
-            expressions.append(trigger["metadata"]["query"])
+            for trigger in manifest["spec"]["triggers"]:
+                assert trigger["type"] == "prometheus"
+                assert float(trigger["metadata"]["threshold"]) > 0
+                expressions.append(trigger["metadata"]["query"])
     by_name = {rule["alert"]: rule["expr"] for rule in alerts}
     assert {"TritoneHasNoTriton", "TritoneLimitsAreNotShared"} <= by_name.keys()
     (apart,) = re.findall(r'route!~"([^"]+)"', by_name["TritoneFails"])
@@ -103,9 +103,11 @@ def test_keda_counts_the_requests_of_its_group(name: str) -> None:
     rendered = render(name)
     for scaled in rendered.of("ScaledObject"):
         (triton,) = [one for one in rendered.workloads if one.name == scaled["spec"]["scaleTargetRef"]["name"]]
-        (trigger,) = scaled["spec"]["triggers"]
-        groups = set(re.findall(r'tritone_group="([^"]*)"', trigger["metadata"]["query"]))
-        assert groups == {triton.labels["tritone/group"]}
+        group = triton.labels["tritone/group"]
+        of_group, *of_api = [trigger["metadata"]["query"] for trigger in scaled["spec"]["triggers"]]
+        assert set(re.findall(r'tritone_group="([^"]*)"', of_group)) == {group}
+        assert len(of_api) == (group != "translation"), "those of speech wait in the API as well"
+        assert all('stage="queue",source="file"' in query for query in of_api)
         (monitor,) = [one for one in rendered.of("ServiceMonitor") if one["metadata"]["name"].endswith("-triton")]
         assert monitor["spec"]["podTargetLabels"] == ["tritone/group"]
 

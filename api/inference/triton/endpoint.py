@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 LOOK_EVERY_S: Final = 2.0
 LOOK_TIMEOUT_S: Final = 2.0
 """The index of a Triton that is busy, or loads a model, comes within milliseconds."""
-SURVEY_TIMEOUT_S: Final = 5.0
+SURVEY_TIMEOUT_S: Final = 2.0
+"""What is not ready is worth no longer wait: those who ask whether all is well have only so much time themselves."""
 HUNG_AFTER: Final = 2
 """Looks that were not answered."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 2.0
@@ -81,7 +82,7 @@ class Endpoint:
         self.ready: Mapping[str, Collection[str]] = {}
         self.says_what_it_has = False
         self.cards: dict[ModelVersion, ModelCard] = {}
-        self.capacities: dict[str, Capacity] = {}
+        self.capacities: dict[ModelVersion, Capacity] = {}
         self.is_up = False
         self.hangs = False
         self.failure = ""
@@ -252,7 +253,7 @@ class Endpoint:
         for name, version in ready:
             versions[name].add(version)
         self.ready, self.says_what_it_has = versions, True
-        for kept in (self.cards, self._failing, self._crashes):
+        for kept in (self.cards, self.capacities, self._failing, self._crashes):
             for gone in [version for version in kept if version.version and version not in ready]:
                 del kept[gone]
         self._welcome()
@@ -287,7 +288,6 @@ class Endpoint:
         self.is_up = up
         if up:
             self.cards.clear()  # it may have come back with others
-            self.capacities.clear()
         if not self._private:
             TRITON_ENDPOINT_UP.labels(self.label).set(up)
 

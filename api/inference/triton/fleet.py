@@ -13,7 +13,7 @@ from api.errors import InferenceUnavailable, ShuttingDown, TritoneError
 from api.inference.addresses import Address, Resolver
 from api.inference.base import ModelVersion, VersionChoices
 from api.inference.triton.endpoint import Endpoint
-from api.inference.triton.placement import best
+from api.inference.triton.placement import Fitness, best
 
 log = logging.getLogger(__name__)
 
@@ -114,12 +114,19 @@ class Fleet:
         standings = ((endpoint, endpoint.standing(version)) for endpoint in self.endpoints)
         return best({endpoint: standing for endpoint, standing in standings if standing is not None}, tried)
 
-    def beside_live(self, model: str) -> int | None:
-        """How many calls to it at a time leave room for others, with all endpoints that have it together. They are
-        taken for alike; None where it is not known of any."""
-        known = next((of.capacities[model] for of in self.endpoints if model in of.capacities), None)
-        having = sum(endpoint.is_up and model in endpoint.ready for endpoint in self.endpoints)
-        return None if known is None else known.beside_live * max(having, 1)
+    def beside_live(self, asked: ModelVersion) -> int | None:
+        """How many calls at a time leave room for others, with all endpoints together that take such calls now. Those
+        that were not asked what they hold are taken for the first that was; None where none was."""
+        try:
+            version = self.version(asked)
+        except InferenceUnavailable:
+            return None
+        known = [endpoint.capacities[version] for endpoint in self.endpoints if version in endpoint.capacities]
+        if not known:
+            return None
+        standings = [(endpoint, endpoint.standing(version)) for endpoint in self.endpoints]
+        taking = [endpoint for endpoint, of in standings if of is not None and of.fitness <= Fitness.UNKNOWN]
+        return sum(of.capacities.get(version, known[0]).beside_live for of in taking) or known[0].beside_live
 
     async def look(self, max_age_s: float = 0.0) -> None:
         """Ask all endpoints what they have, but for those that hang, unless all do. Raises as `wake`."""

@@ -1,4 +1,4 @@
-"""How many calls for recordings are with Triton at a time: fewer while somebody speaks, who goes before them.
+"""How many calls for recordings are with Triton at a time: fewer beside live sessions, which go first.
 
 What waits here does not wait in Triton's queue, where waiting counts against the time that a call may take, and from
 where Triton hands calls to busy instances ahead of time, past which nothing gets that comes later.
@@ -10,15 +10,16 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from time import monotonic
 from typing import Any, Final
 
+from api.inference.base import ModelVersion
 from api.inference.triton.fleet import Fleet
 from api.telemetry.stages import stage
 
-SPEAKING_S: Final = 2.0
-"""For so long after a call for a live session, of which there are several a second, somebody counts as speaking."""
+PAUSE_S: Final = 2.0
+"""As long as between two sentences: whoever goes on after it finds room."""
 
 
 class Places:
@@ -78,34 +79,48 @@ class Places:
                 turn.set_result(None)
 
 
-class Precedence:
-    """Live sessions first: recordings leave an instance of a model to them, or half a batch of the only one.
+class LiveCalls:
+    """Those for live sessions that are with a model. None of them waits: a session has one at a time with each."""
 
-    Live sessions have one call each at most, and their number has a bound of its own.
-    """
+    def __init__(self) -> None:
+        self._count = 0
+        self._ended_at = -math.inf
+
+    @property
+    def come_and_go(self) -> bool:
+        """Some are there, or were a moment ago."""
+        return self._count > 0 or monotonic() - self._ended_at < PAUSE_S
+
+    async def __aenter__(self) -> None:
+        self._count += 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._count -= 1
+        self._ended_at = monotonic()
+
+
+class Precedence:
+    """Live sessions first: recordings leave room to them in each model that both ask."""
 
     def __init__(self, fleet: Fleet, max_windows: int) -> None:
         """`max_windows` of recordings are with each Triton at a time."""
         self._fleet = fleet
         self._max_windows = max_windows
-        self._spoken_at = -math.inf
         self.windows = Places(self._most)
-        self._models: dict[str, Places] = {}
+        self._models: dict[ModelVersion, tuple[LiveCalls, Places]] = {}
 
-    def place(self, model: str, *, live: bool, brief: bool = False) -> AbstractAsyncContextManager[Any]:
-        """For a call to the model, which counts among the windows unless it is `brief`. Who speaks does not wait."""
-        if live:
-            self._spoken_at = monotonic()
-            return nullcontext()
+    def place(self, model: ModelVersion, *, live: bool, brief: bool = False) -> AbstractAsyncContextManager[Any]:
+        """For a call to the model, which counts among the windows unless it is live or `brief`."""
         if model not in self._models:
-            self._models[model] = Places(lambda: self._most_of(model), within=None if brief else self.windows)
-        return self._models[model]
+            calls = LiveCalls()
+            places = Places(lambda: self._most_beside(calls, model), within=None if brief else self.windows)
+            self._models[model] = calls, places
+        calls, places = self._models[model]
+        return calls if live else places
 
     def _most(self) -> int:
         return self._max_windows * self._fleet.in_service
 
-    def _most_of(self, model: str) -> int:
-        beside_live = self._fleet.beside_live(model)
-        if beside_live is None or monotonic() - self._spoken_at > SPEAKING_S:
-            return self._most()
-        return min(self._most(), beside_live)
+    def _most_beside(self, calls: LiveCalls, model: ModelVersion) -> int:
+        beside_live = self._fleet.beside_live(model) if calls.come_and_go else None
+        return self._most() if beside_live is None else min(self._most(), beside_live)

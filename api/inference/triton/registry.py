@@ -61,7 +61,7 @@ class TritonRegistry:
             except InferenceServerException as error:
                 log.warning("%s version %s has no card at the moment: %s", *version, error)
                 continue
-            endpoint.capacities[version.name] = _capacity(answer.config)
+            endpoint.capacities[version] = _capacity(answer.config)
             card = endpoint.cards[version] = _read(version, answer.config.parameters)
             return card
         return None

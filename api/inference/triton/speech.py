@@ -46,7 +46,7 @@ class TritonSpeech:
             ["RECOGNITION"],
             version=model.version,
             priority=_priority(live),
-            place=self._precedence.place(model.name, live=live),
+            place=self._precedence.place(model, live=live),
         )
         try:
             return self._decoder.decode(result.as_numpy("RECOGNITION").item())
@@ -62,7 +62,7 @@ class TritonSpeech:
             inputs,
             ["PROBABILITIES", "NEXT_STATE"],
             priority=_priority(live),
-            place=self._precedence.place(VOICE_ACTIVITY, live=live, brief=True),
+            place=self._precedence.place(ModelVersion(VOICE_ACTIVITY, ""), live=live, brief=True),
         )
         probabilities, next_state = result.as_numpy("PROBABILITIES"), result.as_numpy("NEXT_STATE")
         if probabilities.shape != (1, pcm.size // ACTIVITY_FRAME_SAMPLES) or next_state.shape != (1, state.size):
@@ -77,7 +77,7 @@ class TritonSpeech:
             ["ACTIVITY"],
             version=version,
             priority=_priority(live),
-            place=self._precedence.place(SPEAKER_SEGMENTATION, live=live),
+            place=self._precedence.place(ModelVersion(SPEAKER_SEGMENTATION, version), live=live),
         )
         active = result.as_numpy("ACTIVITY")
         if active.shape != (1, SPEAKER_FRAMES, LOCAL_SPEAKERS):
@@ -94,7 +94,7 @@ class TritonSpeech:
             outputs,
             version=version,
             priority=_priority(live),
-            place=self._precedence.place(SPEAKER_EMBEDDING, live=live),
+            place=self._precedence.place(ModelVersion(SPEAKER_EMBEDDING, version), live=live),
         )
         found: list[Floats] = [result.as_numpy(name)[0] for name in outputs]
         if not all(of.ndim == 2 and len(of) == len(masks) and np.isfinite(of).all() for of in found):
