@@ -83,6 +83,7 @@ class Endpoint:
         self.says_what_it_has = False
         self.cards: dict[ModelVersion, ModelCard] = {}
         self.capacities: dict[ModelVersion, Capacity] = {}
+        """Also while it is away: live sessions come back before anybody asks again."""
         self.is_up = False
         self.hangs = False
         self.failure = ""
